@@ -1,0 +1,33 @@
+"""The whole experiment: draw a sample, fine-tune on captions and on labels, measure three models, compare them."""
+
+from __future__ import annotations
+
+from clipdemo.comparison import compare, evaluate
+from clipdemo.progress import Activity
+from clipdemo.records import MODES, Comparison, RunConfig, SampleConfig
+from clipdemo.sampling import draw_sample
+from clipdemo.workspace import Workspace
+
+# In order; `clipdemo.progress.Progress.stage` says which one is under way.
+STAGES = ("sample", "pictures", "captions", "labels", "evaluate base", "evaluate captions", "evaluate labels")
+
+
+def run_experiment(
+    sample_config: SampleConfig, runs: tuple[RunConfig, ...], workspace: Workspace
+) -> Activity[Comparison]:
+    """Does all of it; parts that are finished already, with the same settings, are found instead of repeated."""
+    sample = yield from draw_sample(sample_config, workspace)
+    from clipdemo.training.loop import train  # imports torch: a user who sees pictures being drawn waits more gladly
+
+    trained = []
+    for config in runs:
+        trained.append((yield from train(config, sample, workspace)))
+    evaluations = [(yield from evaluate(sample, workspace, base=runs[0].base, template=runs[0].template))]
+    for run in trained:
+        evaluations.append((yield from evaluate(sample, workspace, run, template=run.config.template)))
+    return compare(evaluations, workspace)
+
+
+def both_modes(**settings: object) -> tuple[RunConfig, ...]:
+    """One run a mode, with the same settings."""
+    return tuple(RunConfig(mode=mode, **settings) for mode in MODES)

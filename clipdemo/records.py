@@ -1,0 +1,213 @@
+"""The values that flow through the program. They check themselves when built, never change, and turn into JSON.
+
+Fractions lie in [0, 1] everywhere but on a page, which shows per cent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from clipdemo.errors import BadSettings
+
+Mode = Literal["captions", "labels"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+MODES: tuple[Mode, ...] = ("captions", "labels")
+MODEL_NAMES = ("base", *MODES)
+
+BUILT_IN_BASE = "builtin"
+DEFAULT_TEMPLATE = "A medical image of {label}"
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Option = bool | int | float | str
+
+
+class Record(BaseModel):
+    """Base of all values here: frozen, strict about unknown fields, and with a digest of its content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values: object) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise BadSettings(_one_line(error)) from None
+
+    def digest(self) -> str:
+        """First 8 hexadecimal digits of the SHA-256 of this value as canonical JSON: the same on any machine."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first complaint of pydantic as one sentence that names the setting and the value found."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "settings"
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    return f"{name} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+class SampleConfig(Record):
+    """How a sample is drawn. The same values give the same sample on any machine."""
+
+    source: str = "phantom"
+    samples: Annotated[int, Field(ge=12, le=10_000_000)] = 4096
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    train: Fraction = 0.8
+    validation: Fraction = 0.1
+    test: Fraction = 0.1
+    exclude: tuple[str, ...] = ()  # classes to leave out
+    options: dict[str, Option] = {}  # settings of the source's own, by its names
+
+    @model_validator(mode="after")
+    def _fractions_add_up(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(
+                f"train {self.train:g} + validation {self.validation:g} + test {self.test:g} = {total:g}: "
+                "the three fractions must add up to 1"
+            )
+        if min(self.train, self.validation, self.test) <= 0:
+            raise ValueError("train, validation and test must each be more than 0: all three splits are needed")
+        return self
+
+
+class RunConfig(Record):
+    """How one CLIP is fine-tuned. Nothing else decides what a run does."""
+
+    mode: Mode
+    base: str = BUILT_IN_BASE  # "builtin", or what open_clip can open: "ViT-B-32:openai", "hf-hub:...", "local-dir:..."
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 5
+    batch_size: Annotated[int, Field(ge=2, le=32_768)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.1
+    warmup_fraction: Fraction = 0.1
+    loss: Literal["paper", "multi-positive"] = "paper"
+    template: str = DEFAULT_TEMPLATE
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("template")
+    @classmethod
+    def _template_holds_label(cls, template: str) -> str:
+        if template.count("{label}") != 1 or template.replace("{label}", "").count("{"):
+            raise ValueError("a template holds {label} exactly once and no other braces")
+        return template
+
+
+# The learning-rate rule of the paper: CLIP's pretraining rate, scaled down as the batch is smaller.
+PRETRAINING_LEARNING_RATE = 5e-4  # ViT-B/32, Radford et al. 2021, table 20
+PRETRAINING_BATCH_SIZE = 32_768
+
+
+def paper_learning_rate(batch_size: int) -> float:
+    """CLIP's pretraining rate times batch / 32,768."""
+    return PRETRAINING_LEARNING_RATE * batch_size / PRETRAINING_BATCH_SIZE
+
+
+class Step(Record):
+    """One line of a run's `metrics.jsonl`: training numbers at a step, and validation numbers at an epoch's end."""
+
+    step: int
+    epoch: float
+    seconds: float  # since the run began
+    training_loss: float | None = None  # mean over the steps since the last line
+    learning_rate: float | None = None
+    logit_scale: float | None = None  # 1 / temperature
+    validation_loss: float | None = None
+    validation_top1: Fraction | None = None
+
+
+class RunResult(Record):
+    """How a run ended, and which epoch's weights it kept."""
+
+    state: Literal["finished", "stopped"]
+    best_epoch: int
+    best_validation_top1: Fraction
+    epochs_done: int
+    steps: int
+    seconds: float
+    device: str
+
+
+class ClassScore(Record):
+    """How many of a class's `n` pictures a model put in first place, and among the first three."""
+
+    correct: int
+    top3: int
+    n: int
+
+
+class Evaluation(Record):
+    """One model on one sample's test split. Every number is computed from the predictions saved beside it."""
+
+    name: str  # base, captions or labels
+    run: str | None  # the run whose weights these are; None for the base model
+    base: str
+    sample: str
+    sample_hash: str
+    template: str
+    predictions: str  # the evaluation's folder, which holds predictions.parquet
+    top1: Fraction
+    top3: Fraction
+    n: int
+    per_class: dict[str, ClassScore]
+
+
+class Comparison(Record):
+    """Several models on the same test pictures, with all that is needed to do it again."""
+
+    id: str
+    sample: str
+    sample_hash: str
+    sample_config: SampleConfig
+    sizes: dict[Split, int]
+    synthetic: bool  # True when the pictures are drawn, not taken of anybody
+    runs: dict[str, RunConfig]
+    models: list[Evaluation]
+    version: str
+
+
+class DroppedRows(Record):
+    """Rows left out for one reason, with a few of the values that were found."""
+
+    reason: str
+    count: int
+    examples: list[str] = []
+
+
+class CleaningReport(Record):
+    """Where every row of a source went: rows = dropped (by reason) + sampled + not drawn, exactly."""
+
+    rows: int
+    dropped: list[DroppedRows]
+    sampled: int
+    not_drawn: int
+    relabelled: int  # kept rows whose label was another spelling of a class
+    source_classes: dict[str, int]  # of the whole cleaned source
+    split_classes: dict[Split, dict[str, int]] = {}
+    shortfall: dict[str, int] = {}  # training pictures missing from a class's equal share
+    long_captions: int = 0  # sampled captions of more than about 77 tokens
+
+    @property
+    def kept(self) -> int:
+        """Rows that cleaning left."""
+        return self.rows - sum(d.count for d in self.dropped)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.kept != self.sampled + self.not_drawn:
+            raise ValueError(f"the cleaning report does not add up: {self.kept} kept, {self.sampled}+{self.not_drawn}")
+        return self
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """0.643 -> "64.3 %"; an en dash where there is no number."""
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.{digits}f} %"

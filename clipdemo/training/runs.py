@@ -1,0 +1,72 @@
+"""A run's folder: config.json, metrics.jsonl (one `Step` a line), weights.safetensors, result.json at its end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipdemo import __version__
+from clipdemo.errors import TrainingError
+from clipdemo.models import base_digest
+from clipdemo.records import RunConfig, RunResult, Step
+from clipdemo.sampling import Sample
+from clipdemo.workspace import Workspace, disk_errors, read_json, write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tuning on one sample, finished or not."""
+
+    id: str
+    folder: Path
+    config: RunConfig
+    sample: str
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the best epoch so far, in open_clip's state dict, as safetensors."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def result(self) -> RunResult | None:
+        """How the run ended; None while it has not."""
+        path = self.folder / "result.json"
+        return RunResult(**read_json(path)) if path.exists() else None
+
+    def steps(self) -> list[Step]:
+        """Everything measured so far. A half-written last line, of a run that is being killed, is left out."""
+        try:
+            text = (self.folder / "metrics.jsonl").read_text()
+        except FileNotFoundError:
+            return []
+        return [Step(**json.loads(line)) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def run_id(config: RunConfig, sample: Sample) -> str:
+    """A name made of all that decides the weights: settings, sample, base weights and version."""
+    key = f"{config.digest()} {sample.content_hash} {base_digest(config.base)} {__version__}"
+    return f"{config.mode}-s{config.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def load_run(workspace: Workspace, name: str) -> Run:
+    """A run by its id. Raises `TrainingError` when there is none."""
+    folder = workspace.folder("runs", name)
+    if not (folder / "config.json").exists():
+        known = ", ".join(workspace.names("runs")[:5]) or "none yet"
+        raise TrainingError(f"there is no run {name!r} in {workspace.root}: known are {known}")
+    meta = read_json(folder / "config.json")
+    return Run(name, folder, RunConfig(**meta["config"]), meta["sample"])
+
+
+def begin_run(config: RunConfig, sample: Sample, workspace: Workspace) -> Run:
+    """The folder of a new run, empty of anything that a broken attempt left."""
+    name = run_id(config, sample)
+    folder = workspace.folder("runs", name)
+    with disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+        for leftover in ("result.json", "metrics.jsonl", "weights.safetensors"):
+            (folder / leftover).unlink(missing_ok=True)
+        write_json(folder / "config.json", {"config": config.model_dump(mode="json"), "sample": sample.id})
+    return Run(name, folder, config, sample.id)

@@ -1,0 +1,209 @@
+"""A job on a page: where it stands, its curves, its stop button, and how it ended. Polls only while it is going."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+from pydantic import ValidationError
+
+from clipdemo import charts, jobs
+from clipdemo.errors import ClipDemoError
+from clipdemo.experiment import STAGES
+from clipdemo.jobs import ENDED, Job
+from clipdemo.progress import Progress
+from clipdemo.records import MODES, Mode, RunConfig, SampleConfig
+from clipdemo.sampling import sample_id
+from clipdemo.training.runs import Run, load_run
+from clipdemo.ui import cached, state, widgets
+from clipdemo.workspace import Workspace
+
+POLL_SECONDS = 1.0
+LOG_LINES = 12
+
+STAGE_TITLES = {
+    "sample": "Draw the sample",
+    "pictures": "Prepare the pictures",
+    "captions": "Fine-tune on captions",
+    "labels": "Fine-tune on labels",
+    "evaluate base": "Measure the base model",
+    "evaluate captions": "Measure the captions model",
+    "evaluate labels": "Measure the labels model",
+}
+_STAGES_OF = {"experiment": STAGES, "sample": ("sample",)}
+_DAMAGED = (ClipDemoError, ValidationError, OSError, KeyError, TypeError, ValueError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A job's folder as it was at one moment, read whole."""
+
+    id: str
+    command: str
+    settings: dict
+    state: jobs.State
+    message: str
+    seconds: float
+    stages: dict[str, Progress]
+    made: dict[str, str]
+    log: str
+
+    @property
+    def active(self) -> bool:
+        """Whether it may still change."""
+        return self.state not in ENDED
+
+
+def look_at(job: Job) -> Look | None:
+    """What the job's folder says; None for one that is half-written or damaged."""
+    try:
+        asked, now = job.asked, job.state
+        result = job.result or {}
+        return Look(
+            id=job.id,
+            command=str(asked["command"]),
+            settings=dict(asked["settings"]),
+            state=now,
+            message=str(result.get("message", "")),
+            seconds=float(job.seconds),
+            stages=job.progress,
+            made=dict(result.get("made", {})),
+            log=job.log(LOG_LINES),
+        )
+    except _DAMAGED:
+        return None
+
+
+def current(workspace: Workspace, commands: Sequence[str]) -> Look | None:
+    """The job that this page is about: the one its address names, else one that is going, else the newest."""
+    if asked := state.asked_for("job"):
+        with widgets.guarded():  # an address that names no job says so, and the page goes on without it
+            look = look_at(jobs.load_job(workspace, asked))
+            if look and look.command in commands:
+                return look
+    looks = [look for job in jobs.list_jobs(workspace) if (look := look_at(job)) and look.command in commands]
+    return next((look for look in looks if look.active), looks[0] if looks else None)
+
+
+def launch(workspace: Workspace, command: str, arguments: Sequence[str], settings: dict[str, object]) -> None:
+    """Starts a job, puts it into the page's address and draws the page anew."""
+    job = jobs.launch(workspace, command, arguments, settings)
+    state.show_in_address("job", job.id)
+    st.rerun()
+
+
+def runs_of(workspace: Workspace, look: Look) -> dict[Mode, Run]:
+    """The runs that a job has begun or found, by mode."""
+    try:
+        configs = [RunConfig(**values) for values in look.settings.get("runs", [])]
+        name = look.settings.get("sample_id") or sample_id(SampleConfig(**look.settings["sample"]))
+        if not configs or not workspace.folder("samples", name).is_dir():
+            return {}
+        sample = cached.sample(workspace, name)
+        names = {config.mode: cached.run_name(config, sample) for config in configs}
+        there = workspace.names("runs")
+        return {mode: load_run(workspace, name) for mode, name in names.items() if name in there}
+    except _DAMAGED:
+        return {}
+
+
+def watch(workspace: Workspace, look: Look, draw: Callable[[Look], None]) -> None:
+    """Draws a job, again every second while it is going, and the whole page once when it has ended."""
+    if not look.active:
+        draw(look)
+        return
+
+    @st.fragment(run_every=POLL_SECONDS)
+    def live() -> None:
+        with widgets.guarded():
+            now = look_at(jobs.load_job(workspace, look.id))
+            if now is None or not now.active:
+                st.rerun()
+            draw(now)
+
+    live()
+
+
+# ---- what a job looks like
+
+
+def heading(look: Look, workspace: Workspace, what: str) -> None:
+    """One line that says what is going on, with the stop button where there is something to stop."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        busy = {"starting": "is starting", "running": "is running", "stopping": "is stopping"}
+        st.markdown(f"**{what} {busy[look.state]}** · {widgets.clock(look.seconds)}")
+        st.space("stretch")
+        if look.state == "stopping":
+            st.caption("It stops at the next safe place and keeps what is finished.")
+        elif st.button("Stop", icon=":material/stop_circle:", key="stop_job"):
+            jobs.load_job(workspace, look.id).stop()
+
+
+def outcome(look: Look, what: str) -> None:
+    """How a job ended, in plain words, and what to do next."""
+    after = widgets.clock(look.seconds)
+    if look.state == "finished":
+        st.success(f"{what} finished after {after}.", icon=":material/check_circle:")
+    elif look.state == "stopped":
+        st.warning(
+            f"{what} was stopped after {after}. Parts that were finished are kept: start it again with the same "
+            "settings, and it goes on from them.",
+            icon=":material/stop_circle:",
+        )
+    elif look.state == "interrupted":
+        st.warning(
+            f"{what} was interrupted: its process is gone, perhaps because the computer was switched off or ran out of "
+            "memory. Parts that were finished are kept: start it again with the same settings.",
+            icon=":material/power_off:",
+        )
+    else:
+        reason = widgets.plain(look.message) or "it did not say why"
+        st.error(f"{what} failed: {reason}", icon=":material/error:")
+    if look.state in ("failed", "interrupted") and look.log:
+        with st.expander("Last lines of its log"):
+            st.code(look.log, language=None)
+
+
+def stages(look: Look, workspace: Workspace) -> None:
+    """Each stage of the job: done, under way with a bar and the time left, or still to come."""
+    runs = runs_of(workspace, look)
+    names = list(dict.fromkeys([*_STAGES_OF.get(look.command, ()), *look.stages]))
+    furthest = max((names.index(name) for name in look.stages), default=-1)
+    for place, name in enumerate(names):
+        title = STAGE_TITLES.get(name, name)
+        progress = look.stages.get(name)
+        note = f" :gray[· {widgets.plain(progress.note)}]" if progress and progress.note else ""
+        if place < furthest or (progress and progress.done >= progress.total):
+            st.markdown(f":green[:material/check_circle:] {title}{note}")
+        elif progress is None:
+            st.markdown(f":gray[:material/radio_button_unchecked: {title}]")
+        else:
+            left = time_left(runs[name], progress) if name in runs else ""
+            st.progress(min(1.0, progress.done / max(1, progress.total)), f"**{title}**{note} :gray[{left}]")
+
+
+def time_left(run: Run, progress: Progress) -> str:
+    """ " · about 40 s left", from the run's own pace; nothing while it has none."""
+    seconds = max((step.seconds for step in run.steps()), default=0.0)
+    if not (seconds and progress.done):
+        return ""
+    return f" · about {widgets.clock(seconds * (progress.total - progress.done) / progress.done)} left"
+
+
+def curves(runs: Mapping[Mode, Run], key: str) -> None:
+    """Loss and validation top-1 of runs, side by side where there is room."""
+    steps = {mode: runs[mode].steps() for mode in MODES if mode in runs}
+    steps = {mode: values for mode, values in steps.items() if values}
+    if not steps:
+        return
+    epochs = max(runs[mode].config.epochs for mode in steps)
+    with st.grid(2, min_column_width=340, gap="small") as grid:
+        with grid.cell():
+            st.markdown("**Loss** :gray[· solid: training, dashed: validation]")
+            st.echarts_chart(charts.loss_curves(steps, epochs), height=320, key=f"{key}_loss", alt="Loss by epoch")
+        with grid.cell():
+            st.markdown("**Validation top-1** :gray[· epoch 0 is the base model; the best epoch is ringed]")
+            st.echarts_chart(
+                charts.accuracy_curves(steps, epochs), height=320, key=f"{key}_top1", alt="Validation top-1 by epoch"
+            )

@@ -1,0 +1,26 @@
+"""The frame around every page. Streamlit runs this file for each visitor and each click."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from clipdemo import jobs
+from clipdemo.ui import state, widgets
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+st.set_page_config(page_title="clipdemo", page_icon=ROOT / "assets" / "icon.svg", layout="wide")
+st.logo(ROOT / "assets" / "logo.svg", size="large")
+jobs.reap()
+
+page = st.navigation(
+    [
+        st.Page(state.PAGES["home"], title="Home", icon=":material/home:", default=True),
+        st.Page(state.PAGES["data"], title="Data", icon=":material/photo_library:", url_path="data"),
+        st.Page(state.PAGES["train"], title="Train", icon=":material/model_training:", url_path="train"),
+        st.Page(state.PAGES["compare"], title="Compare", icon=":material/leaderboard:", url_path="compare"),
+    ],
+    position="top",
+)
+with widgets.centred():
+    page.run()

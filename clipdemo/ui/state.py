@@ -1,0 +1,63 @@
+"""What a visitor's session remembers: ids and choices. Every session-state key and URL parameter is named here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+from clipdemo.workspace import Workspace
+
+Kind = Literal["sample", "comparison", "job"]
+Page = Literal["home", "data", "train", "compare"]
+
+_FOLDER = Path(__file__).resolve().parent.parent.parent / "pages"
+PAGES: dict[Page, Path] = {name: _FOLDER / f"{name}.py" for name in ("home", "data", "train", "compare")}
+
+LEARNING_RATE = "learning_rate"  # the Train page's widget, which its "paper's rate" button sets
+BATCH_SIZE = "batch_size"
+GALLERY_PAGE = "gallery_page"
+
+
+def workspace() -> Workspace:
+    """The folder that everything lives in. Raises `WorkspaceError` when it cannot be written."""
+    return Workspace()
+
+
+def choice_key(kind: Kind) -> str:
+    """The key of the widget that chooses one thing of a kind."""
+    return f"chosen_{kind}"
+
+
+def asked_for(kind: Kind) -> str | None:
+    """The id that the page's address names, whatever it is worth."""
+    return st.query_params.get(kind)
+
+
+def show_in_address(kind: Kind, name: str | None) -> None:
+    """Puts an id into the page's address, so that a reload or a shared link comes back to it."""
+    if name is None:
+        st.query_params.pop(kind, None)
+    elif st.query_params.get(kind) != name:
+        st.query_params[kind] = name
+
+
+def choose_next(kind: Kind, name: str) -> None:
+    """Has the next run of the page choose this id."""
+    st.session_state[f"next_{kind}"] = name
+
+
+def take_next(kind: Kind) -> str | None:
+    """The id that `choose_next` left, once."""
+    return st.session_state.pop(f"next_{kind}", None)
+
+
+def notice(text: str) -> None:
+    """Leaves a line for the next run of the page to show."""
+    st.session_state["notice"] = text
+
+
+def take_notice() -> str | None:
+    """The line that `notice` left, once."""
+    return st.session_state.pop("notice", None)

@@ -1,0 +1,28 @@
+"""What tests share: a workspace of their own, and a tiny source whose every picture a test can plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from clipdemo import sources
+from clipdemo.workspace import Workspace
+from tests.tiny_source import TinySource
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def tiny_source(monkeypatch) -> Callable[..., TinySource]:
+    """Registers a source named "tiny" that holds the rows given."""
+
+    def register(rows, classes=("Cat", "Dog", "Eel")) -> TinySource:
+        source = TinySource(rows, classes)
+        monkeypatch.setitem(sources.SOURCES, "tiny", lambda seed, options: source)
+        return source
+
+    return register

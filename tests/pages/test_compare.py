@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from tests.pages.reading import text_of
+
+
+def test_empty_workspace_sends_one_home(open_page):
+    app = open_page("compare")
+    assert not app.exception and not app.error
+    assert "There is no comparison yet" in text_of(app)
+    assert len(app.get("page_link")) == 1
+
+
+def test_the_table_of_the_paper_with_ones_own_numbers(open_page, full):
+    app = open_page("compare")
+    own, paper = (table.value for table in app.table)
+    assert own["Top-1"].str.replace("\xa0", " ").tolist() == ["25.0 %", "50.0 %", "75.0 %"]
+    assert own["Top-3"].str.replace("\xa0", " ").tolist() == ["50.0 %", "100.0 %", "100.0 %"]
+    assert own["Over base"].tolist() == ["–", "+25.0", "+50.0"]
+    assert own["n"].tolist() == ["12", "12", "12"]
+    assert paper["Top-1"].str.replace("\xa0", " ").tolist() == ["49.4 %", "64.3 %", "76.9 %"]
+
+
+def test_the_papers_numbers_are_marked_as_quoted(open_page, full):
+    text = text_of(open_page("compare"))
+    assert "Quoted from Table 1" in text
+    assert "PubMedVision" in text and "ViT-B/32" in text
+
+
+def test_the_command_and_the_file_are_there(open_page, full):
+    app = open_page("compare")
+    assert app.code[0].value == (
+        "python -m clipdemo experiment --source phantom --samples 60 --seed 0 --train 0.6 --validation 0.2 --test 0.2"
+    )
+    assert len(app.get("download_button")) == 1
+    assert app.query_params["comparison"] == full.id
+
+
+@pytest.mark.parametrize("name", ["../../etc", "unknown-id", "![x](http://example.org/x.png)"])
+def test_an_unknown_comparison_in_the_address_is_one_line(open_page, full, name):
+    app = open_page("compare", comparison=name)
+    assert len(app.error) == 1 and not app.exception
+    assert "![" not in app.error[0].value
+    assert not app.table
+
+
+def test_a_damaged_comparison_is_one_line(open_page, full, workspace):
+    path = workspace.folder("comparisons", full.id) / "comparison.json"
+    values = json.loads(path.read_text())
+    del values["models"]
+    path.write_text(json.dumps(values))
+    app = open_page("compare")
+    assert len(app.error) == 1 and not app.exception
