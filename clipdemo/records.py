@@ -85,7 +85,7 @@ class RunConfig(Record):
 
     mode: Mode
     base: str = BUILT_IN_BASE  # "builtin", or what open_clip can open: "ViT-B-32:openai", "hf-hub:...", "local-dir:..."
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 5
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 4
     batch_size: Annotated[int, Field(ge=2, le=32_768)] = 64
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.1
