@@ -9,7 +9,9 @@ from clipdemo import sampling
 from clipdemo.errors import TrainingError
 from clipdemo.progress import finish
 from clipdemo.records import RunConfig, SampleConfig
+from clipdemo.training import loop
 from clipdemo.training.loop import train
+from clipdemo.training.losses import contrastive_loss as loop_loss
 from clipdemo.training.runs import load_run, run_id
 from clipdemo.workspace import Workspace
 
@@ -95,15 +97,10 @@ def test_stopping_before_the_first_epoch_leaves_a_run_without_result(sample, tmp
     assert finish(train(config, sample, workspace)).result.state == "finished"  # and it can be done again
 
 
-def test_a_run_that_explodes_says_what_to_change(sample, tmp_path):
-    with pytest.raises(TrainingError, match="learning rate of 1 is too high"):
-        finish(
-            train(
-                RunConfig(mode="labels", **SETTINGS | {"epochs": 60, "learning_rate": 1.0}),
-                sample,
-                fresh(sample, tmp_path),
-            )
-        )
+def test_a_run_that_explodes_says_what_to_change(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "contrastive_loss", lambda *features: loop_loss(*features) * float("nan"))
+    with pytest.raises(TrainingError, match=r"became nan at step 2: a learning rate of 0\.5 is too high"):
+        finish(train(RunConfig(mode="labels", **SETTINGS | {"learning_rate": 0.5}), sample, fresh(sample, tmp_path)))
 
 
 def test_a_half_written_last_line_is_left_out(place, sample):
