@@ -46,6 +46,9 @@ def main(
             expect(view.locator("h1").first).to_be_visible(timeout=60_000)
             idle = '[data-testid="stApp"][data-test-script-state="notRunning"]'
             expect(view.locator(idle)).to_be_visible(timeout=60_000)
+            expect(view.get_by_test_id("stSkeleton")).to_have_count(0, timeout=60_000)
+            if page.startswith("compare"):
+                expect(view.locator(".js-plotly-plot .bars").first).to_be_attached(timeout=60_000)
             view.wait_for_timeout(1500)  # fonts and charts settle
             out.parent.mkdir(parents=True, exist_ok=True)
             view.screenshot(path=out)
