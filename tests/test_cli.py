@@ -113,7 +113,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_made(tmp_path):
 def test_a_broken_experiment_leaves_a_workspace_that_works(tmp_path, stage, sent):
     """Ctrl-C or kill -9 in the middle; then the same command does the whole thing."""
     command = [sys.executable, "-m", "clipdemo", "experiment", *SMALL, "--workspace", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has us ignore Ctrl-C
+    )
     workspace = Workspace(tmp_path)
     while not (list_jobs(workspace) and stage in list_jobs(workspace)[0].progress):
         assert process.poll() is None

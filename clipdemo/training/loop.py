@@ -142,13 +142,8 @@ class _Training:
         self.step += 1
 
     def _report(self) -> Progress:
-        loss = float(torch.stack(self.losses).mean())
+        loss = self._finite("training", torch.stack(self.losses).mean())
         self.losses.clear()
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the training loss became {loss} at step {self.step}: a learning rate of "
-                f"{self.config.learning_rate:g} is too high for this base, try a tenth of it"
-            )
         self._append(
             training_loss=loss,
             learning_rate=self.optimizer.param_groups[0]["lr"],
@@ -163,7 +158,7 @@ class _Training:
         self.clip.network.eval()
         rows = self.pairs.split("validation")
         chunks = np.array_split(rows, max(1, round(len(rows) / self.config.batch_size)))  # as large as a training batch
-        loss = float(sum(self.pairs.loss(chunk) * len(chunk) for chunk in chunks) / len(rows))
+        loss = self._finite("validation", sum(self.pairs.loss(chunk) * len(chunk) for chunk in chunks) / len(rows))
         images = self.clip.encode_images(self.pairs.pixels[rows])
         prompts = self.clip.text_features(self.pairs.prompts).cpu().numpy()
         top1 = top_k_accuracy(images @ prompts.T, self.pairs.classes[rows].numpy(), k=1)
@@ -172,6 +167,16 @@ class _Training:
             self.best_epoch, self.best_top1 = self.epoch, top1
             weights = {name: value.contiguous() for name, value in self.clip.network.state_dict().items()}
             atomic_write(self.run_.weights, save(weights))
+
+    def _finite(self, which: str, loss: torch.Tensor) -> float:
+        """The loss as a number. Raises `TrainingError`, with the way out, when it is none any more."""
+        value = float(loss)
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {which} loss became {value} at step {self.step}: a learning rate of "
+                f"{self.config.learning_rate:g} is too high for this base, try a tenth of it"
+            )
+        return value
 
     def _append(self, **numbers: float) -> None:
         line = Step(

@@ -88,7 +88,7 @@ def test_stopping_keeps_the_best_epoch_so_far(sample, tmp_path):
 
 
 def test_stopping_before_the_first_epoch_leaves_a_run_without_result(sample, tmp_path):
-    workspace, config = fresh(sample, tmp_path), RunConfig(mode="labels", **SETTINGS)
+    workspace, config = fresh(sample, tmp_path), RunConfig(mode="labels", **SETTINGS | {"batch_size": 16})
     activity = train(config, sample, workspace)
     while "epoch 1" not in next(activity).note:
         pass
@@ -99,7 +99,9 @@ def test_stopping_before_the_first_epoch_leaves_a_run_without_result(sample, tmp
 
 def test_a_run_that_explodes_says_what_to_change(sample, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "contrastive_loss", lambda *features: loop_loss(*features) * float("nan"))
-    with pytest.raises(TrainingError, match=r"became nan at step 2: a learning rate of 0\.5 is too high"):
+    with pytest.raises(
+        TrainingError, match=r"the validation loss became nan at step 0: a learning rate of 0\.5 is too high"
+    ):
         finish(train(RunConfig(mode="labels", **SETTINGS | {"learning_rate": 0.5}), sample, fresh(sample, tmp_path)))
 
 
