@@ -97,12 +97,22 @@ def test_stopping_before_the_first_epoch_leaves_a_run_without_result(sample, tmp
     assert finish(train(config, sample, workspace)).result.state == "finished"  # and it can be done again
 
 
-def test_a_run_that_explodes_says_what_to_change(sample, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "contrastive_loss", lambda *features: loop_loss(*features) * float("nan"))
-    with pytest.raises(
-        TrainingError, match=r"the validation loss became nan at step 0: a learning rate of 0\.5 is too high"
-    ):
-        finish(train(RunConfig(mode="labels", **SETTINGS | {"learning_rate": 0.5}), sample, fresh(sample, tmp_path)))
+@pytest.mark.parametrize(("which", "step"), [("validation", 0), ("training", 4)])
+def test_a_run_that_explodes_says_what_to_change(sample, tmp_path, monkeypatch, which, step):
+    def exploding(*features):  # gradients are on while training only
+        bad = torch.is_grad_enabled() == (which == "training")
+        return loop_loss(*features) * (float("nan") if bad else 1)
+
+    monkeypatch.setattr(loop, "contrastive_loss", exploding)
+    says = rf"the {which} loss became nan at step {step}: a learning rate of 0\.5 is too high"
+    with pytest.raises(TrainingError, match=says):
+        finish(
+            train(
+                RunConfig(mode="labels", **SETTINGS | {"learning_rate": 0.5, "batch_size": 16}),
+                sample,
+                fresh(sample, tmp_path),
+            )
+        )
 
 
 def test_a_half_written_last_line_is_left_out(place, sample):
