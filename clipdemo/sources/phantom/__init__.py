@@ -64,7 +64,7 @@ class PhantomRow:
 
 
 class PhantomSource:
-    """See `clipdemo.sources.Source`. Drawing uses all cores; a row costs about 10 ms of one (benchmarks/drawing.py)."""
+    """See `clipdemo.sources.Source`. Drawing uses all cores; a row costs about 5 ms of one (benchmarks/drawing.py)."""
 
     name = "phantom"
     synthetic = True

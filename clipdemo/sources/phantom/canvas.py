@@ -64,22 +64,52 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
     return low + (high - low) * rng.random()
 
 
+def _length(x: Array, y: Array) -> Array:
+    """sqrt(x x + y y), in the memory of `x`; both are overwritten, as nothing costs as much here as fresh memory."""
+    x *= x
+    y *= y
+    x += y
+    return np.sqrt(x, out=x)
+
+
+def _along(g: Grid, ax: float, ay: float, bx: float, by: float) -> tuple[Array, Array]:
+    """How far along the line from a to b each point's nearest one lies, in [0, 1], and the distance to it."""
+    x, y = g.x - np.float32(ax), g.y - np.float32(ay)
+    dx, dy = bx - ax, by - ay
+    t, other = x * np.float32(dx), y * np.float32(dy)
+    t += other
+    t *= np.float32(1 / max(dx * dx + dy * dy, 1e-9))
+    np.maximum(t, np.float32(0), out=t)
+    np.minimum(t, np.float32(1), out=t)
+    x -= np.multiply(t, np.float32(dx), out=other)
+    y -= np.multiply(t, np.float32(dy), out=other)
+    return t, _length(x, y)
+
+
 def ellipse(g: Grid, cx: float, cy: float, rx: float, ry: float, angle: float = 0.0) -> Array:
     """Approximate signed distance to an ellipse, good near its edge, which is where it is used."""
-    p = g.placed(cx, cy, angle) if angle else Grid(g.x - np.float32(cx), g.y - np.float32(cy), g.pixel)
-    u, v = p.x * np.float32(1 / rx), p.y * np.float32(1 / ry)
-    return (np.sqrt(u * u + v * v) - np.float32(1)) * np.float32(min(rx, ry))
+    u, v = g.x - np.float32(cx), g.y - np.float32(cy)
+    if angle:
+        cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
+        u, v = u * cos + v * sin, v * cos - u * sin
+    u *= np.float32(1 / rx)
+    v *= np.float32(1 / ry)
+    out = _length(u, v)
+    out -= np.float32(1)
+    out *= np.float32(min(rx, ry))
+    return out
 
 
 def capsule(g: Grid, ax: float, ay: float, bx: float, by: float, ra: float, rb: float | None = None) -> Array:
     """Signed distance to a thick line from a to b whose radius goes from `ra` to `rb`: bones, vessels, roots."""
-    rb = ra if rb is None else rb
-    px, py = g.x - np.float32(ax), g.y - np.float32(ay)
-    dx, dy = bx - ax, by - ay
-    t = (px * np.float32(dx) + py * np.float32(dy)) * np.float32(1 / max(dx * dx + dy * dy, 1e-9))
-    t = np.minimum(np.maximum(t, np.float32(0)), np.float32(1))
-    qx, qy = px - t * np.float32(dx), py - t * np.float32(dy)
-    return np.sqrt(qx * qx + qy * qy) - (np.float32(ra) + t * np.float32(rb - ra))
+    t, out = _along(g, ax, ay, bx, by)
+    if rb is None or rb == ra:
+        out -= np.float32(ra)
+        return out
+    t *= np.float32(rb - ra)
+    t += np.float32(ra)
+    out -= t
+    return out
 
 
 def polyline(g: Grid, points: list[tuple[float, float]], radius: float, end_radius: float | None = None) -> Array:
@@ -148,13 +178,9 @@ def half_plane(g: Grid, cx: float, cy: float, angle: float) -> Array:
 
 def spindle(g: Grid, ax: float, ay: float, bx: float, by: float, ra: float, rb: float, waist: float) -> Array:
     """A capsule from a to b that is `waist` thinner half way: phalanges, long bones, a pouch of bowel."""
-    px, py = g.x - np.float32(ax), g.y - np.float32(ay)
-    dx, dy = bx - ax, by - ay
-    t = (px * np.float32(dx) + py * np.float32(dy)) * np.float32(1 / max(dx * dx + dy * dy, 1e-9))
-    t = np.minimum(np.maximum(t, np.float32(0)), np.float32(1))
-    qx, qy = px - t * np.float32(dx), py - t * np.float32(dy)
-    radius = np.float32(ra) + t * (np.float32(rb - ra - 4 * waist) + t * np.float32(4 * waist))
-    return np.sqrt(qx * qx + qy * qy) - radius
+    t, out = _along(g, ax, ay, bx, by)
+    out -= np.float32(ra) + t * (np.float32(rb - ra - 4 * waist) + t * np.float32(4 * waist))
+    return out
 
 
 def blob(g: Grid, points: list[tuple[float, float]], steps: int = 128) -> Array:
@@ -166,17 +192,26 @@ def blob(g: Grid, points: list[tuple[float, float]], steps: int = 128) -> Array:
     cx, cy = sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
     radius, slant = _outline_table([(x - cx, y - cy) for x, y in points], steps)
     x, y = g.x - np.float32(cx), g.y - np.float32(cy)
-    turn = _square_angle(x, y, np.abs(x) + np.abs(y) + np.float32(1e-6)) * np.float32(steps / 4)
-    i = np.minimum(turn.astype(np.int32), np.int32(steps - 1))
-    f = turn - i.astype(np.float32)
-    edge = radius[i] + (radius[i + 1] - radius[i]) * f
-    return (np.sqrt(x * x + y * y) - edge) * slant[i]
+    turn = _square_angle(x, y)
+    turn *= np.float32(steps / 4)
+    i = np.minimum(turn, np.float32(steps - 1)).astype(np.intp)
+    turn -= i
+    turn *= (radius[1:] - radius[:-1]).take(i)
+    turn += radius.take(i)
+    out = _length(x, y)
+    out -= turn
+    out *= slant.take(i)
+    return out
 
 
-def _square_angle(x: Array, y: Array, total: Array) -> Array:
+def _square_angle(x: Array, y: Array) -> Array:
     """Direction of (x, y) in [0, 4): grows with the angle, from straight up, once around."""
+    total = np.abs(x)
+    total += np.abs(y)
+    total += np.float32(1e-6)
     t = y / total
-    return np.where(x < 0, np.float32(3) - t, np.float32(1) + t)
+    out = np.float32(1) + t
+    return np.subtract(np.float32(3), t, out=out, where=x < 0)
 
 
 def _outline_table(points: list[tuple[float, float]], steps: int) -> tuple[Array, Array]:
@@ -239,8 +274,13 @@ def difference(shape: Array, *holes: Array) -> Array:
 
 def smooth_union(a: Array, b: Array, k: float) -> Array:
     """Two shapes melted together over a distance `k` (polynomial smooth minimum, after Quilez)."""
-    h = np.maximum(np.float32(k) - np.abs(a - b), np.float32(0)) * np.float32(1 / k)
-    return np.minimum(a, b) - h * h * np.float32(k / 4)
+    h = a - b
+    np.subtract(np.float32(k), np.abs(h, out=h), out=h)
+    np.maximum(h, np.float32(0), out=h)
+    h *= np.float32(1 / k)
+    h *= h
+    h *= np.float32(k / 4)
+    return np.subtract(np.minimum(a, b), h, out=h)
 
 
 def shell(shape: Array, thickness: float) -> Array:
@@ -250,7 +290,10 @@ def shell(shape: Array, thickness: float) -> Array:
 
 def coverage(shape: Array, softness: float) -> Array:
     """How much of a pixel a shape covers, in [0, 1], with an edge `softness` wide."""
-    return np.minimum(np.maximum(np.float32(0.5) - shape * np.float32(1 / softness), np.float32(0)), np.float32(1))
+    out = shape * np.float32(1 / softness)
+    np.subtract(np.float32(0.5), out, out=out)
+    np.maximum(out, np.float32(0), out=out)
+    return np.minimum(out, np.float32(1), out=out)
 
 
 def glow(shape: Array, reach: float) -> Array:
@@ -268,8 +311,10 @@ def value_noise(rng: np.random.Generator, size: int, cells: int) -> Array:
     f = t - i.astype(np.float32)
     w = f * f * (np.float32(3) - np.float32(2) * f)  # smoothstep: no creases at the knots
     rows = knots[i] + (knots[i + 1] - knots[i]) * w[:, None]
-    left, right = rows[:, i], rows[:, i + 1]
-    return left + (right - left) * w[None, :]
+    out = (rows[:, 1:] - rows[:, :-1])[:, i]
+    out *= w
+    out += rows[:, i]
+    return out
 
 
 def fractal_noise(rng: np.random.Generator, size: int, cells: int, octaves: int = 3) -> Array:
@@ -282,9 +327,10 @@ def fractal_noise(rng: np.random.Generator, size: int, cells: int, octaves: int 
 
 def grain(rng: np.random.Generator, size: int) -> Array:
     """Bell-shaped white noise of unit variance: a sum of four uniform bytes, exact on every machine."""
-    raw = rng.integers(0, 256, (4, size, size), dtype=np.uint8).astype(np.float32)
-    total = raw[0] + raw[1] + raw[2] + raw[3]
-    return (total - np.float32(510)) * np.float32(1 / 147.8)
+    raw = rng.integers(0, 256, (4, size, size), dtype=np.uint8).astype(np.int16)
+    out = (raw[0] + raw[1] + raw[2] + (raw[3] - np.int16(510))).astype(np.float32)
+    out *= np.float32(1 / 147.8)
+    return out
 
 
 def blurred(picture: Array, passes: int = 1) -> Array:
