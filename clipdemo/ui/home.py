@@ -74,7 +74,8 @@ def model_cards(comparison: Comparison) -> None:
     base = next((model for model in comparison.models if model.name == "base"), None)
     with st.grid(3, min_column_width=200, gap="small"):
         for model in comparison.models:
-            gain = None if base in (None, model) else f"{tables.points(model.top1 - base.top1)} points over base"
+            # with a plain hyphen for minus: by it st.metric tells a loss from a gain
+            gain = None if base in (None, model) else f"{100 * (model.top1 - base.top1):+.1f} points against base"
             with st.container(border=True, height="stretch"):
                 st.metric(tables.signed(model.name, tables.PAPER_NAMES[model.name]), percent(model.top1), gain)
                 st.caption(f"top-1 · top-3 {percent(model.top3)} · n = {model.n:,} test pictures")

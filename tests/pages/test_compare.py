@@ -22,6 +22,17 @@ def test_the_table_of_the_paper_with_ones_own_numbers(open_page, full):
     assert paper["Top-1"].str.replace("\xa0", " ").tolist() == ["49.4 %", "64.3 %", "76.9 %"]
 
 
+def test_a_model_below_the_base_points_down(open_page, full, workspace):
+    path = workspace.folder("comparisons", full.id) / "comparison.json"
+    values = json.loads(path.read_text())
+    values["models"][1]["top1"] = 0.05  # the base has 25 %
+    path.write_text(json.dumps(values))
+    _, captions, labels = open_page("compare").metric
+    assert captions.delta == "-20.0 points against base"
+    assert captions.proto.direction == captions.proto.DOWN
+    assert labels.proto.direction == labels.proto.UP
+
+
 def test_the_papers_numbers_are_marked_as_quoted(open_page, full):
     text = text_of(open_page("compare"))
     assert "Quoted from Table 1" in text

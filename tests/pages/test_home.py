@@ -47,7 +47,7 @@ def test_a_finished_experiment_shows_three_numbers_with_their_n(open_page, full)
     app = open_page("home")
     text = text_of(app)
     assert "finished after 2 min 31 s" in text
-    for number in ("25.0 %", "50.0 %", "75.0 %", "+50.0 points over base", "n = 12 test pictures"):
+    for number in ("25.0 %", "50.0 %", "75.0 %", "+50.0 points against base", "n = 12 test pictures"):
         assert number in text
     assert metrics(app)["Comparisons"] == "1"
 
