@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,23 +12,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from clipdemo.errors import BadSettings, ClipDemoError, Stopped
+from clipdemo.errors import ClipDemoError, Stopped
 from clipdemo.jobs import Recorder, create_job, load_job, recorded
-from clipdemo.progress import Activity, T
-from clipdemo.records import (
-    BUILT_IN_BASE,
-    DEFAULT_TEMPLATE,
-    Comparison,
-    Mode,
-    Option,
-    RunConfig,
-    SampleConfig,
-    percent,
-)
+from clipdemo.options import Settings, takes
+from clipdemo.progress import Activity, T, finish
+from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, Comparison, RunConfig, SampleConfig, percent
 from clipdemo.workspace import Workspace
 
 app = typer.Typer(
@@ -43,75 +38,16 @@ WorkspaceOption = Annotated[
     Path | None, typer.Option("--workspace", help="Folder for samples, runs and results; made where missing.")
 ]
 JobOption = Annotated[str | None, typer.Option("--job", hidden=True)]
-SourceOption = Annotated[str, typer.Option("--source", help="Where pictures come from: phantom (built in, synthetic).")]
-SamplesOption = Annotated[int, typer.Option("--samples", help="Pictures in the sample, all three splits together.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same numbers again.")]
-TrainOption = Annotated[float, typer.Option("--train", help="Fraction for training; the same number a class.")]
-ValidationOption = Annotated[float, typer.Option("--validation", help="Fraction for choosing the best epoch.")]
-TestOption = Annotated[float, typer.Option("--test", help="Fraction for the final numbers.")]
-ExcludeOption = Annotated[list[str] | None, typer.Option("--exclude", help="A class to leave out; may be repeated.")]
-OptionOption = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="A setting of the source, NAME=VALUE, such as rows=20000; repeatable."),
-]
-BaseOption = Annotated[
-    str,
-    typer.Option(
-        "--base", help="Model to start from: builtin, NAME:PRETRAINED of open_clip, hf-hub:ID, local-dir:PATH."
-    ),
-]
-EpochsOption = Annotated[int, typer.Option("--epochs", help="Passes over the training pictures.")]
-BatchOption = Annotated[
-    int, typer.Option("--batch-size", help="Pairs a step; each is told from all others of its batch.")
-]
-RateOption = Annotated[float, typer.Option("--learning-rate", help="Highest learning rate, after the warm-up.")]
-DecayOption = Annotated[float, typer.Option("--weight-decay", help="AdamW's weight decay.")]
-WarmupOption = Annotated[float, typer.Option("--warmup-fraction", help="Fraction of the steps with a rising rate.")]
-LossOption = Annotated[
-    str, typer.Option("--loss", help="paper, or multi-positive (pictures of a class share targets).")
-]
-TemplateOption = Annotated[str, typer.Option("--template", help="Sentence made of a label; holds {label} once.")]
-
-_DEFAULT_RUN = RunConfig(mode="captions")
 
 
 @app.command()
-def experiment(
-    source: SourceOption = "phantom",
-    samples: SamplesOption = 4096,
-    seed: SeedOption = 0,
-    train_fraction: TrainOption = 0.8,
-    validation: ValidationOption = 0.1,
-    test: TestOption = 0.1,
-    exclude: ExcludeOption = None,
-    option: OptionOption = None,
-    base: BaseOption = BUILT_IN_BASE,
-    epochs: EpochsOption = _DEFAULT_RUN.epochs,
-    batch_size: BatchOption = _DEFAULT_RUN.batch_size,
-    learning_rate: RateOption = _DEFAULT_RUN.learning_rate,
-    weight_decay: DecayOption = _DEFAULT_RUN.weight_decay,
-    warmup_fraction: WarmupOption = _DEFAULT_RUN.warmup_fraction,
-    loss: LossOption = _DEFAULT_RUN.loss,
-    template: TemplateOption = DEFAULT_TEMPLATE,
-    workspace: WorkspaceOption = None,
-    job: JobOption = None,
-) -> None:
+@takes(without={"mode"}, sample=SampleConfig, run=RunConfig)
+def experiment(sample: Settings, run: Settings, workspace: WorkspaceOption = None, job: JobOption = None) -> None:
     """Do everything: draw a sample, fine-tune on captions and on labels, compare both with the base model."""
     from clipdemo.experiment import both_modes, run_experiment
 
     with _plain_errors():
-        sample_config = _sample_config(source, samples, seed, train_fraction, validation, test, exclude, option)
-        runs = both_modes(
-            base=base,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            warmup_fraction=warmup_fraction,
-            loss=loss,
-            template=template,
-            seed=seed,
-        )
+        sample_config, runs = SampleConfig(**sample), both_modes(**run)
         place = Workspace(workspace)
         settings = {"sample": sample_config.model_dump(mode="json"), "runs": [r.model_dump(mode="json") for r in runs]}
         with _job(place, job, "experiment", settings) as recorder:
@@ -122,23 +58,13 @@ def experiment(
 
 
 @app.command()
-def sample(
-    source: SourceOption = "phantom",
-    samples: SamplesOption = 4096,
-    seed: SeedOption = 0,
-    train_fraction: TrainOption = 0.8,
-    validation: ValidationOption = 0.1,
-    test: TestOption = 0.1,
-    exclude: ExcludeOption = None,
-    option: OptionOption = None,
-    workspace: WorkspaceOption = None,
-    job: JobOption = None,
-) -> None:
+@takes(settings=SampleConfig)
+def sample(settings: Settings, workspace: WorkspaceOption = None, job: JobOption = None) -> None:
     """Draw a sample: clean the source, balance the classes, split without leaks. Prints the sample's id."""
     from clipdemo.sampling import draw_sample
 
     with _plain_errors():
-        config = _sample_config(source, samples, seed, train_fraction, validation, test, exclude, option)
+        config = SampleConfig(**settings)
         place = Workspace(workspace)
         with _job(place, job, "sample", {"sample": config.model_dump(mode="json")}) as recorder:
             drawn = _with_bars(recorder, draw_sample(config, place))
@@ -156,41 +82,27 @@ def sample(
 
 
 @app.command()
+@takes(settings=RunConfig)
 def train(
-    mode: Annotated[Mode, typer.Option(help="What pictures are paired with: captions or labels.")],
     sample: Annotated[str, typer.Option(help="Id of a sample, as `sample` printed it.")],
-    base: BaseOption = BUILT_IN_BASE,
-    epochs: EpochsOption = _DEFAULT_RUN.epochs,
-    batch_size: BatchOption = _DEFAULT_RUN.batch_size,
-    learning_rate: RateOption = _DEFAULT_RUN.learning_rate,
-    weight_decay: DecayOption = _DEFAULT_RUN.weight_decay,
-    warmup_fraction: WarmupOption = _DEFAULT_RUN.warmup_fraction,
-    loss: LossOption = _DEFAULT_RUN.loss,
-    template: TemplateOption = DEFAULT_TEMPLATE,
-    seed: SeedOption = 0,
+    settings: Settings,
     workspace: WorkspaceOption = None,
     job: JobOption = None,
 ) -> None:
-    """Fine-tune one CLIP on a sample's training pictures. Prints the run's id."""
+    """Fine-tune one CLIP on a sample's training pictures. Prints the run's id. Several GPUs: start it with torchrun."""
     from clipdemo.sampling import load_sample
 
     with _plain_errors():
-        config = RunConfig(
-            mode=mode,
-            base=base,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            warmup_fraction=warmup_fraction,
-            loss=loss,
-            template=template,
-            seed=seed,
-        )
+        config = RunConfig(**settings)
         place = Workspace(workspace)
         data = load_sample(place, sample)
-        settings = {"sample_id": data.id, "runs": [config.model_dump(mode="json")]}
-        with _job(place, job, "train", settings) as recorder:
+        if int(os.environ.get("RANK", 0)):  # one of torchrun's processes that neither writes nor speaks
+            from clipdemo.training.loop import train as fine_tune
+
+            finish(fine_tune(config, data, place))
+            return
+        asked = {"sample_id": data.id, "runs": [config.model_dump(mode="json")]}
+        with _job(place, job, "train", asked) as recorder:
             from clipdemo.training.loop import train as fine_tune
             from clipdemo.training.runs import run_id
 
@@ -203,8 +115,8 @@ def train(
 def evaluate(
     sample: Annotated[str, typer.Option(help="Id of a sample.")],
     run: Annotated[str | None, typer.Option(help="Id of a run; left out, the base model is measured.")] = None,
-    base: BaseOption = BUILT_IN_BASE,
-    template: TemplateOption = DEFAULT_TEMPLATE,
+    base: Annotated[str, typer.Option(help=RunConfig.model_fields["base"].description)] = BUILT_IN_BASE,
+    template: Annotated[str, typer.Option(help=RunConfig.model_fields["template"].description)] = DEFAULT_TEMPLATE,
     workspace: WorkspaceOption = None,
     job: JobOption = None,
 ) -> None:
@@ -244,41 +156,6 @@ def compare(
         print(place.folder("comparisons", comparison.id) / "comparison.json")
 
 
-def _sample_config(
-    source: str,
-    samples: int,
-    seed: int,
-    train: float,
-    validation: float,
-    test: float,
-    exclude: list[str] | None,
-    options: list[str] | None,
-) -> SampleConfig:
-    return SampleConfig(
-        source=source,
-        samples=samples,
-        seed=seed,
-        train=train,
-        validation=validation,
-        test=test,
-        exclude=tuple(exclude or ()),
-        options=dict(_option(text) for text in options or ()),
-    )
-
-
-def _option(text: str) -> tuple[str, Option]:
-    """ "rows=20000" -> ("rows", 20000)."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise BadSettings(f"--option {text!r}: write NAME=VALUE, such as rows=20000")
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            continue
-    return name, value
-
-
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """One line and exit code 2 for what a reader can mend; 130 for Ctrl-C; a traceback for our own mistakes."""
@@ -313,7 +190,10 @@ def _with_bars(recorder: Recorder, activity: Activity[T]) -> T:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=Console(stderr=True, highlight=False)) as bars:
+    console = Console(stderr=True, highlight=False)
+    logging.getLogger("clipdemo").setLevel(logging.INFO)
+    logging.basicConfig(handlers=[RichHandler(console=console, show_time=False, show_level=False, show_path=False)])
+    with Bars(*columns, console=console) as bars:
         tasks: dict[str, object] = {}
         follow = recorder.follow(activity)
         while True:

@@ -21,7 +21,7 @@ def sample_arguments(config: SampleConfig) -> list[str]:
 
 def run_arguments(config: RunConfig) -> list[str]:
     """The options that fine-tune like this, where they are not the default; without mode, sample and seed."""
-    names = ("base", "epochs", "batch_size", "learning_rate", "weight_decay", "warmup_fraction", "loss", "template")
+    names = (name for name in RunConfig.model_fields if name not in ("mode", "seed"))
     return _changed(config, RunConfig(mode=config.mode), names)
 
 
@@ -54,7 +54,13 @@ def _as_one_experiment(comparison: Comparison) -> RunConfig | None:
 
 def _changed(config: Record, default: Record, names: Iterable[str]) -> list[str]:
     changed = ((name, getattr(config, name)) for name in names if getattr(config, name) != getattr(default, name))
-    return [part for name, value in changed for part in ("--" + name.replace("_", "-"), _text(value))]
+    return [part for name, value in changed for part in _option(name.replace("_", "-"), value)]
+
+
+def _option(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, bool):
+        return (f"--{name}" if value else f"--no-{name}",)
+    return f"--{name}", _text(value)
 
 
 def _text(value: object) -> str:

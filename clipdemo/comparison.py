@@ -13,7 +13,6 @@ from clipdemo.evaluation import evaluate_scores, predictions_frame
 from clipdemo.models import base_digest, files_digest, open_model
 from clipdemo.pixels import sample_pixels
 from clipdemo.progress import Activity, Progress
-from clipdemo.prompts import prompts_for
 from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, MODEL_NAMES, Comparison, Evaluation
 from clipdemo.sampling import Sample, load_sample
 from clipdemo.training.runs import Run, load_run
@@ -47,7 +46,7 @@ def evaluate(
             test = sample.rows("test")
             yield Progress(stage=stage, done=1, total=2, note=f"encoding {len(test):,} test pictures")
             images = clip.encode_images(pixels[test.index.to_numpy()])
-            scores = images @ clip.encode_texts(prompts_for(sample.classes, template)).T
+            scores = images @ clip.encode_classes(sample.classes, template).T
             evaluation = Evaluation(
                 name=name,
                 run=run.id if run else None,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clipdemo.errors import ModelError
-from clipdemo.records import BUILT_IN_BASE
+from clipdemo.prompts import prompts_for, templates_of
+from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 BUILT_IN_FOLDER = ASSETS / "base"
 ENCODING_BATCH = 256
-TEXT_GROUP = 16  # texts that go through the text tower together
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,50 @@ class Clip:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     device: torch.device
+    precision: str = "float32"  # or "bf16": of the towers' products; features and weights are float32
+    compiled: bool = False  # whether the image tower runs through torch.compile
 
     def tokens(self, texts: Sequence[str]) -> torch.Tensor:
         """int64 (n_texts, context_length), zero after the end of the text; longer texts are cut."""
         return self.tokenizer(list(texts))
 
     def normalised(self, pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """uint8 (n, size, size, 3) -> float32 (n, 3, size, size) on the model's device, as the network expects it."""
+        """uint8 (n, size, size, 3) -> float32 (n, 3, size, size) on the model's device, as the network expects it.
+
+        Float pixels in [0, 255] are taken as well: augmented pictures.
+        """
         import torch
 
-        x = torch.as_tensor(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
-        mean, std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (self.mean, self.std))
+        x = torch.as_tensor(pixels).to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+        mean, std = self._moments
         return (x - mean) / std
+
+    @cached_property
+    def _moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        mean, std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (self.mean, self.std))
+        return mean, std
 
     def image_features(self, pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
         """float32 (n, dim), rows of unit length, with gradients where they are on."""
-        return self.network.encode_image(self.normalised(pixels), normalize=True)
+        from clipdemo import towers
+
+        encode = _compiled(towers.encode_image) if self.compiled else towers.encode_image
+        with self._autocast():
+            return encode(self.network, self.normalised(pixels))
 
     def text_features(self, tokens: torch.Tensor) -> torch.Tensor:
-        """float32 (n, dim), rows of unit length, with gradients where they are on."""
-        return encode_text(self.network, tokens.to(self.device))
+        """float32 (n, dim), rows of unit length, with gradients where they are on. `tokens` may stay on the CPU."""
+        from clipdemo import towers
+
+        with self._autocast():
+            return towers.encode_text(self.network, tokens)
+
+    def _autocast(self) -> torch.autocast:
+        import torch
+
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def encode_images(self, pixels: np.ndarray) -> np.ndarray:
         """float32 (n, dim) without gradients, in batches."""
@@ -71,55 +95,35 @@ class Clip:
             batches = (self.text_features(t) for t in tokens.split(ENCODING_BATCH))
             return np.concatenate([batch.cpu().numpy() for batch in batches])
 
-
-def encode_text(network: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """What `network.encode_text(tokens, normalize=True)` gives, without computing what cannot matter.
-
-    In open_clip's own text tower a token sees only earlier ones and the end-of-text token is read out, so columns
-    past a text's end change nothing. Texts of like length go through together, each group only as long as its longest
-    one: a few captions of 77 tokens then do not make all others as long. Other towers run as they are.
-    """
-    import torch
-    from torch.nn import functional
-
-    pool, mask = getattr(network, "text_pool_type", None), getattr(network, "attn_mask", None)
-    if pool != "argmax" or mask is None or network.text_projection is None:
-        return network.encode_text(tokens, normalize=True)
-    ends = tokens.argmax(dim=1)  # end-of-text has the largest id
-    order = ends.argsort()
-    pooled = [_pooled_text(network, tokens[group], ends[group], mask) for group in order.split(TEXT_GROUP)]
-    features = torch.cat(pooled)[order.argsort()] @ network.text_projection
-    return functional.normalize(features, dim=-1)
+    def encode_classes(self, classes: Sequence[str], template: str = DEFAULT_TEMPLATE) -> np.ndarray:
+        """float32 (n_classes, dim): what stands for each class, the mean of its sentences where there are several."""
+        features = self.encode_texts(prompts_for(classes, template)).reshape(
+            len(classes), len(templates_of(template)), -1
+        )
+        mean = features.mean(axis=1)
+        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 
-def _pooled_text(
-    network: torch.nn.Module, tokens: torch.Tensor, ends: torch.Tensor, mask: torch.Tensor
-) -> torch.Tensor:
-    length = int(ends.max()) + 1
-    x = network.token_embedding(tokens[:, :length]) + network.positional_embedding[:length]
-    x = network.transformer(x, attn_mask=mask[:length, :length])
-    return network.ln_final(x[range(len(x)), ends])
-
-
-def pick_device() -> torch.device:
-    """CUDA, else Apple's GPU, else the CPU; `CLIPDEMO_DEVICE` overrides."""
+@cache
+def _compiled(function: Callable) -> Callable:
     import torch
 
-    if name := os.environ.get("CLIPDEMO_DEVICE"):
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.compile(function)
 
 
-def open_model(base: str = BUILT_IN_BASE, weights: Path | None = None) -> Clip:
+def open_model(
+    base: str = BUILT_IN_BASE, weights: Path | None = None, precision: str = "float32", compiled: bool = False
+) -> Clip:
     """A new CLIP, never shared, in evaluation mode.
 
     `base` is "builtin", or what open_clip opens: "NAME:PRETRAINED" (such as "ViT-B-32:openai"), "hf-hub:..." or
-    "local-dir:...". `weights` is a safetensors file of a run, loaded over the base's. Raises `ModelError`.
+    "local-dir:...". `weights` is a safetensors file of a run, loaded over the base's. `precision` and `compiled` as in
+    `Clip`. Raises `ModelError`.
     """
     import open_clip
     from safetensors.torch import load_file
+
+    from clipdemo.machine import pick_device
 
     name, pretrained = _open_clip_name(base)
     try:
@@ -140,6 +144,8 @@ def open_model(base: str = BUILT_IN_BASE, weights: Path | None = None) -> Clip:
         mean=tuple(settings["mean"]),
         std=tuple(settings["std"]),
         device=device,
+        precision=precision,
+        compiled=compiled,
     )
 
 

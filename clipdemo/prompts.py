@@ -1,4 +1,4 @@
-"""From a class name to the sentence that stands for it."""
+"""From a class name to the sentences that stand for it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from clipdemo.records import DEFAULT_TEMPLATE
 
 
+def templates_of(template: str) -> list[str]:
+    """The sentences of an ensemble, which are written in one line and divided by "|"."""
+    return [part.strip() for part in template.split("|")]
+
+
 def prompts_for(classes: Sequence[str], template: str = DEFAULT_TEMPLATE) -> list[str]:
-    """One sentence a class, in the order given: "A medical image of chest"."""
-    return [template.format(label=label.lower()) for label in classes]
+    """One sentence a class and template, class by class: "A medical image of chest"."""
+    return [part.format(label=label.lower()) for label in classes for part in templates_of(template)]

@@ -19,6 +19,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 MODES: tuple[Mode, ...] = ("captions", "labels")
 MODEL_NAMES = ("base", *MODES)
+Tune = Literal["everything", "image-tower", "text-tower", "last-blocks", "lora"]
 
 BUILT_IN_BASE = "builtin"
 DEFAULT_TEMPLATE = "A medical image of {label}"
@@ -55,17 +56,38 @@ def _one_line(error: ValidationError) -> str:
     return f"{name} = {first['input']!r}: {message[0].lower()}{message[1:]}"
 
 
+def _named_value(text: str) -> tuple[str, Option]:
+    """ "rows=20000" -> ("rows", 20000)."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError("write NAME=VALUE, such as rows=20000")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
+
+
 class SampleConfig(Record):
     """How a sample is drawn. The same values give the same sample on any machine."""
 
-    source: str = "phantom"
-    samples: Annotated[int, Field(ge=12, le=10_000_000)] = 4096
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    train: Fraction = 0.8
-    validation: Fraction = 0.1
-    test: Fraction = 0.1
-    exclude: tuple[str, ...] = ()  # classes to leave out
-    options: dict[str, Option] = {}  # settings of the source's own, by its names
+    source: str = Field("phantom", description="Where pictures come from: phantom (built in, synthetic).")
+    samples: int = Field(4096, ge=12, le=10_000_000, description="Pictures in the sample, all three splits together.")
+    seed: int = Field(0, ge=0, lt=2**32, description="The same seed gives the same numbers again.")
+    train: Fraction = Field(0.8, description="Fraction for training; the same number a class.")
+    validation: Fraction = Field(0.1, description="Fraction for choosing the best epoch.")
+    test: Fraction = Field(0.1, description="Fraction for the final numbers.")
+    exclude: tuple[str, ...] = Field((), description="A class to leave out; may be repeated.")
+    options: dict[str, Option] = Field(
+        {}, description="A setting of the source, NAME=VALUE, such as rows=20000; repeatable."
+    )
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _options_may_be_words(cls, options: object) -> object:
+        """["rows=20000"] as {"rows": 20000}."""
+        return dict(_named_value(text) for text in options) if isinstance(options, list | tuple) else options
 
     @model_validator(mode="after")
     def _fractions_add_up(self) -> Self:
@@ -81,24 +103,59 @@ class SampleConfig(Record):
 
 
 class RunConfig(Record):
-    """How one CLIP is fine-tuned. Nothing else decides what a run does."""
+    """How one CLIP is fine-tuned. Nothing else decides what a run does. Descriptions are the command line's help."""
 
-    mode: Mode
-    base: str = BUILT_IN_BASE  # "builtin", or what open_clip can open: "ViT-B-32:openai", "hf-hub:...", "local-dir:..."
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 4
-    batch_size: Annotated[int, Field(ge=2, le=32_768)] = 64
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
-    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.1
-    warmup_fraction: Fraction = 0.1
-    loss: Literal["paper", "multi-positive"] = "paper"
-    template: str = DEFAULT_TEMPLATE
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    mode: Mode = Field(description="What pictures are paired with: captions or labels.")
+    base: str = Field(
+        BUILT_IN_BASE,
+        description="Model to start from: builtin, NAME:PRETRAINED of open_clip, hf-hub:ID, local-dir:PATH.",
+    )
+    epochs: int = Field(4, ge=1, le=1000, description="Passes over the training pictures.")
+    batch_size: int = Field(64, ge=2, le=32_768, description="Pairs a step; each is told from all others of its batch.")
+    learning_rate: float = Field(3e-4, gt=0, le=1, description="Highest learning rate, after the warm-up.")
+    weight_decay: float = Field(0.1, ge=0, le=10, description="AdamW's weight decay.")
+    warmup_fraction: Fraction = Field(0.1, description="Fraction of the steps with a rising rate.")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="Each block further from the output learns so many times as fast as the next one."
+    )
+    loss: Literal["paper", "multi-positive"] = Field(
+        "paper", description="paper, or multi-positive (pictures of a class share targets)."
+    )
+    template: str = Field(
+        DEFAULT_TEMPLATE,
+        description="Sentence made of a label; holds {label} once. Several, divided by |, are averaged (an ensemble).",
+    )
+    augmentation: Literal["none", "light"] = Field(
+        "none", description="light: zoom, shift, brightness and contrast change a little at every look."
+    )
+    averaging: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the running mean of the weights that a step keeps; 0: the weights as they are.",
+    )
+    interpolation: bool = Field(
+        False, description="At the end mix base and tuned weights as validation top-1 likes best (WiSE-FT)."
+    )
+    tune: Tune = Field("everything", description="What is trained: everything, a tower, the last blocks, or LoRA.")
+    tuned_blocks: int = Field(2, ge=1, le=100, description="With --tune last-blocks: how many blocks of each tower.")
+    lora_rank: int = Field(8, ge=1, le=256, description="With --tune lora: rank of each weight's change.")
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="auto: bf16 on GPUs that have it, else float32."
+    )
+    chunk_size: int = Field(
+        0, ge=0, le=32_768, description="Pairs in memory at a time, with the whole batch's gradient; 0: as many as fit."
+    )
+    checkpointing: bool = Field(False, description="Compute blocks again on the way back instead of storing them.")
+    compile: bool = Field(False, description="torch.compile for the image tower: on a GPU, for long runs.")
+    seed: int = Field(0, ge=0, lt=2**32, description="The same seed gives the same numbers again.")
 
     @field_validator("template")
     @classmethod
     def _template_holds_label(cls, template: str) -> str:
-        if template.count("{label}") != 1 or template.replace("{label}", "").count("{"):
-            raise ValueError("a template holds {label} exactly once and no other braces")
+        for part in template.split("|"):
+            if part.count("{label}") != 1 or part.replace("{label}", "").count("{"):
+                raise ValueError("a template holds {label} exactly once and no other braces")
         return template
 
 
@@ -135,6 +192,9 @@ class RunResult(Record):
     steps: int
     seconds: float
     device: str
+    precision: str = "float32"  # of the towers' products; weights are always float32
+    chunk_size: int = 0  # pairs that were in memory at a time
+    interpolation: Fraction | None = None  # share of the tuned weights in the mix with the base's
 
 
 class ClassScore(Record):

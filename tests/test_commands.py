@@ -1,6 +1,7 @@
 """What a page launches, and what a reader copies, must mean the same settings again once the command line has read it."""
 
 import shlex
+from typing import get_args
 
 import pytest
 import typer
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipdemo import __main__, commands
-from clipdemo.records import MODES, RunConfig, SampleConfig
+from clipdemo.records import MODES, RunConfig, SampleConfig, Tune
 from tests import workspace_factory as factory
 
 
@@ -18,8 +19,7 @@ def parsed(command: str, arguments: list[str]) -> dict:
 
 
 def as_sample(params: dict) -> SampleConfig:
-    values = (params[name] for name in ("samples", "seed", "train_fraction", "validation", "test", "exclude", "option"))
-    return __main__._sample_config(params["source"], *values)
+    return SampleConfig(**{name: params[name] for name in SampleConfig.model_fields if params[name] is not None})
 
 
 @given(
@@ -44,11 +44,14 @@ def test_a_sample_survives_the_command_line(samples, seed, train, rate, rows):
     rate=st.floats(1e-9, 1),
     loss=st.sampled_from(["paper", "multi-positive"]),
     seed=st.integers(0, 2**32 - 1),
+    switches=st.lists(st.booleans(), min_size=3, max_size=3),
+    tune=st.sampled_from(get_args(Tune)),
 )
-def test_a_run_survives_the_command_line(mode, epochs, rate, loss, seed):
+def test_a_run_survives_the_command_line(mode, epochs, rate, loss, seed, switches, tune):
     config = RunConfig(
         mode=mode, epochs=epochs, learning_rate=rate, loss=loss, seed=seed, template="“{label}”, it's said",
-        base="local-dir:/some where",
+        base="local-dir:/some where", tune=tune,
+        interpolation=switches[0], checkpointing=switches[1], compile=switches[2],
     )  # fmt: skip
     params = parsed("train", commands.train_arguments(config, "some-sample"))
     assert params["sample"] == "some-sample"

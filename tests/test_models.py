@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from clipdemo.errors import ModelError
-from clipdemo.models import BUILT_IN_FOLDER, base_digest, encode_text, open_model
+from clipdemo.models import BUILT_IN_FOLDER, base_digest, open_model
+from clipdemo.towers import encode_text
 
 TEXTS = ["a chest", "", "A medical image of brain", "Axial CT image " * 60, "胸部 " * 10] + [
     "word " * n for n in range(1, 40)

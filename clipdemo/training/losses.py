@@ -11,6 +11,7 @@ def contrastive_loss(
     text_features: torch.Tensor,
     logit_scale: torch.Tensor,
     classes: torch.Tensor | None = None,
+    rows: slice = slice(None),
 ) -> torch.Tensor:
     """Symmetric cross-entropy over the N x N matrix of scaled cosine similarities; a scalar.
 
@@ -18,11 +19,17 @@ def contrastive_loss(
     Without `classes` each picture's own text is its only target, as in Radford et al. 2021: two pictures of one class
     then count as wrong answers for each other. With `classes`, int (N,), a picture's target is shared equally among
     all texts of its class (Khosla et al. 2020, "supervised contrastive").
+
+    `rows` takes the part of the sum that belongs to these pictures and these texts; the parts of all rows add up to
+    the loss, so that several processes can share the work.
     """
-    logits = logit_scale * image_features @ text_features.T
+    n = len(image_features)
     if classes is None:
-        target = torch.arange(len(logits), device=logits.device)
+        target = torch.arange(n, device=image_features.device)[rows]
     else:
-        same = (classes[:, None] == classes[None, :]).to(logits.dtype)
-        target = same / same.sum(dim=1, keepdim=True)  # symmetric up to its rows' sums, which are its columns' too
-    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+        same = (classes[rows, None] == classes[None, :]).to(image_features.dtype)
+        target = same / same.sum(dim=1, keepdim=True)  # the matrix of all rows is symmetric: it serves both ways
+    scaled = logit_scale * image_features
+    total = functional.cross_entropy(scaled[rows] @ text_features.T, target, reduction="sum")
+    total = total + functional.cross_entropy(text_features[rows] @ scaled.T, target, reduction="sum")
+    return total / (2 * n)

@@ -1,9 +1,12 @@
-"""A run's folder: config.json, metrics.jsonl (one `Step` a line), weights.safetensors, result.json at its end."""
+"""A run's folder: config.json, log.txt, metrics.jsonl (one `Step` a line), weights.safetensors of the best epoch,
+checkpoint.safetensors while it can be gone on with, and result.json at its end."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from clipdemo.models import base_digest
 from clipdemo.records import RunConfig, RunResult, Step
 from clipdemo.sampling import Sample
 from clipdemo.workspace import Workspace, disk_errors, read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,11 @@ class Run:
         return self.folder / "weights.safetensors"
 
     @property
+    def checkpoint(self) -> Path:
+        """Where the run stands, for going on with it; there only while it has not finished."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
     def result(self) -> RunResult | None:
         """How the run ended; None while it has not."""
         path = self.folder / "result.json"
@@ -42,6 +52,12 @@ class Run:
         except FileNotFoundError:
             return []
         return [Step(**json.loads(line)) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def log(self, line: str) -> None:
+        """Notes something that a reader may want to know, in the run's log.txt and in the process's log."""
+        logger.info(line)
+        with disk_errors(self.folder), (self.folder / "log.txt").open("a") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
 def run_id(config: RunConfig, sample: Sample) -> str:
@@ -61,12 +77,16 @@ def load_run(workspace: Workspace, name: str) -> Run:
 
 
 def begin_run(config: RunConfig, sample: Sample, workspace: Workspace) -> Run:
-    """The folder of a new run, empty of anything that a broken attempt left."""
+    """The folder of a run: as it was left, where there is a checkpoint to go on from, else empty of leftovers."""
     name = run_id(config, sample)
     folder = workspace.folder("runs", name)
     with disk_errors(folder):
         folder.mkdir(exist_ok=True)
-        for leftover in ("result.json", "metrics.jsonl", "weights.safetensors"):
+        run = Run(name, folder, config, sample.id)
+        leftovers = ("result.json",)
+        if not run.checkpoint.exists():
+            leftovers += ("metrics.jsonl", "weights.safetensors", "log.txt")
+        for leftover in leftovers:
             (folder / leftover).unlink(missing_ok=True)
         write_json(folder / "config.json", {"config": config.model_dump(mode="json"), "sample": sample.id})
-    return Run(name, folder, config, sample.id)
+    return run

@@ -1,0 +1,83 @@
+"""Where a run stands, in one safetensors file: weights, optimizer, and what else decides how it goes on.
+
+Nothing here is ever unpickled. Order, augmentation and dropout are made of (seed, step) alone, so no random state is
+kept. A file replaces the one before in one step, so a killed process leaves the last whole one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from clipdemo.errors import TrainingError
+from clipdemo.workspace import atomic_write
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass
+class Standing:
+    """What a run knows about itself between two steps, tensors aside."""
+
+    step: int = 0
+    epochs_done: int = 0  # and validated
+    seconds: float = 0.0
+    chunk_size: int = 0
+    best_epoch: int = 0
+    best_top1: float = -1.0
+    decayed: float = 1.0  # see `vocabulary.UsedRows`
+    average_decayed: float = 1.0  # the running mean of it
+
+
+def save_checkpoint(
+    path: Path,
+    standing: Standing,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averages: dict[str, Tensor] | None = None,
+) -> None:
+    """Writes everything that is needed to go on bit for bit."""
+    tensors = {f"weight.{name}": p.detach() for name, p in network.named_parameters()}
+    tensors |= {f"buffer.{name}": b for name, b in network.named_buffers() if b is not None}
+    for name, parameter in network.named_parameters():
+        for moment in _MOMENTS:
+            if moment in optimizer.state.get(parameter, {}):
+                tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
+    tensors |= {f"average.{name}": tensor for name, tensor in (averages or {}).items()}
+    # one tensor may lie in another's memory, which safetensors refuses
+    tensors = {name: tensor.contiguous().cpu().clone() for name, tensor in tensors.items()}
+    atomic_write(path, save(tensors, {"standing": json.dumps(asdict(standing))}))
+
+
+def load_checkpoint(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averages: dict[str, Tensor] | None = None,
+) -> Standing:
+    """Puts a run back to where it stood. Raises `TrainingError` for a file that is damaged or of another run."""
+    try:
+        with safe_open(path, "pt", device="cpu") as file, torch.no_grad():
+            standing = Standing(**json.loads(file.metadata()["standing"]))
+            names = set(file.keys())
+            for name, parameter in network.named_parameters():
+                parameter.copy_(file.get_tensor(f"weight.{name}"))
+                state = {m: file.get_tensor(f"{m}.{name}") for m in _MOMENTS if f"{m}.{name}" in names}
+                if state:
+                    optimizer.state[parameter] = {m: tensor.to(parameter.device) for m, tensor in state.items()}
+            for name, buffer in network.named_buffers():
+                if f"buffer.{name}" in names:
+                    buffer.copy_(file.get_tensor(f"buffer.{name}"))
+            for name, average in (averages or {}).items():
+                average.copy_(file.get_tensor(f"average.{name}"))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(
+            f"{path} cannot be gone on from ({type(error).__name__}: {error}): delete it, and the run starts over"
+        ) from None
+    return standing

@@ -1,0 +1,109 @@
+"""The gradient of a whole batch's loss, however little of the batch fits into memory and however many share it.
+
+A contrastive loss needs all features of a batch at once, but features are small. So the loss and its gradient with
+respect to the features come first; then the towers are led backwards from there, all at once or a chunk at a time
+(gradient caching, Gao et al. 2021, "GradCache"): the same gradient, one more forward pass, a fraction of the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from clipdemo.models import Clip
+from clipdemo.training.augmentation import augmented
+from clipdemo.training.distributed import Ranks
+from clipdemo.training.losses import contrastive_loss
+from clipdemo.training.pairs import Batch
+
+
+def text_features(clip: Clip, tokens: Tensor, templates: int) -> Tensor:
+    """float32 (n_texts, dim), unit length: each text's features, the mean of its sentences' where it has several."""
+    features = clip.text_features(tokens)
+    if templates == 1:
+        return features
+    return functional.normalize(features.view(-1, templates, features.shape[1]).mean(dim=1), dim=-1)
+
+
+def accumulate_gradient(
+    clip: Clip,
+    batch: Batch,
+    *,
+    n: int | None = None,
+    chunk_size: int = 0,
+    classes: Tensor | None = None,
+    seed: int = 0,
+    augment: bool = False,
+    ranks: Ranks | None = None,
+) -> Tensor:
+    """Adds the loss's gradient to every trained parameter; the loss comes back, a scalar without gradient.
+
+    `batch` is this rank's share of a batch of `n` pairs, and the gradient that of the whole batch, added up over the
+    ranks. At most `chunk_size` pairs (0: all) are in memory at a time. `classes`, int (n,), makes the loss
+    multi-positive. `seed` decides augmentation and dropout.
+    """
+    ranks, n = ranks or Ranks(), n or len(batch)
+    pixels = augmented(batch.pixels, seed) if augment else batch.pixels
+    pictures = _Side(clip.image_features, pixels, chunk_size, 2 * seed)
+    texts = _Side(
+        lambda tokens: text_features(clip, tokens, batch.templates),
+        batch.tokens, chunk_size * batch.templates, 2 * seed + 1,
+    )  # fmt: skip
+    loss = contrastive_loss(
+        ranks.gather(pictures.leaf, n),
+        ranks.gather(texts.leaf[batch.text_of], n),
+        clip.network.logit_scale.exp(),
+        classes,
+        ranks.share(n),
+    )
+    loss.backward()
+    pictures.go_back()
+    texts.go_back()
+    if ranks.size > 1:
+        total = loss.detach().clone()
+        # a rank whose share never touches a weight has no gradient for it, and the others' must still arrive
+        trained = [p for p in clip.network.parameters() if p.requires_grad]
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        ranks.add_up([total, *(p.grad for p in trained)])
+        return total
+    return loss.detach()
+
+
+class _Side:
+    """One tower's features of a batch: computed now, led backwards once the loss has left its gradient on `leaf`."""
+
+    def __init__(self, encode: Callable[[Tensor], Tensor], inputs: Tensor, chunk_size: int, seed: int) -> None:
+        self._encode, self._seed = encode, seed
+        self._chunks = inputs.split(chunk_size) if 0 < chunk_size < len(inputs) else [inputs]
+        if len(self._chunks) == 1:
+            self._features = encode(inputs)
+        else:
+            with torch.no_grad():
+                self._features = torch.cat([self._chunk(i) for i in range(len(self._chunks))])
+        self.leaf = self._features.detach().requires_grad_()
+
+    def go_back(self) -> None:
+        """Adds the parameters' gradients."""
+        if len(self._chunks) == 1:
+            if self._features.requires_grad:  # not where the whole tower is fixed
+                self._features.backward(self.leaf.grad)
+            return
+        total = sum(len(chunk) for chunk in self._chunks)  # several sentences may make one row of the features
+        sizes = [len(chunk) * len(self.leaf) // total for chunk in self._chunks]
+        for i, gradient in enumerate(self.leaf.grad.split(sizes)):
+            features = self._chunk(i)
+            if features.requires_grad:
+                features.backward(gradient)
+
+    def _chunk(self, i: int) -> Tensor:
+        """The same numbers at every call, dropout included."""
+        inputs = self._chunks[i]
+        devices = [inputs.device] if inputs.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed((self._seed << 16) + i)
+            return self._encode(inputs)
