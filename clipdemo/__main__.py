@@ -20,8 +20,9 @@ from rich.table import Table
 from clipdemo.errors import ClipDemoError, Stopped
 from clipdemo.jobs import Recorder, create_job, load_job, recorded
 from clipdemo.options import Settings, takes
+from clipdemo.presets import PRESETS, configured
 from clipdemo.progress import Activity, T, finish
-from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, Comparison, RunConfig, SampleConfig, percent
+from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, MODES, Comparison, RunConfig, SampleConfig, percent
 from clipdemo.workspace import Workspace
 
 app = typer.Typer(
@@ -38,16 +39,25 @@ WorkspaceOption = Annotated[
     Path | None, typer.Option("--workspace", help="Folder for samples, runs and results; made where missing.")
 ]
 JobOption = Annotated[str | None, typer.Option("--job", hidden=True)]
+PresetOption = Annotated[
+    str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}. Options with other than their default win.")
+]
 
 
 @app.command()
 @takes(without={"mode"}, sample=SampleConfig, run=RunConfig)
-def experiment(sample: Settings, run: Settings, workspace: WorkspaceOption = None, job: JobOption = None) -> None:
+def experiment(
+    sample: Settings,
+    run: Settings,
+    preset: PresetOption = "plain",
+    workspace: WorkspaceOption = None,
+    job: JobOption = None,
+) -> None:
     """Do everything: draw a sample, fine-tune on captions and on labels, compare both with the base model."""
-    from clipdemo.experiment import both_modes, run_experiment
+    from clipdemo.experiment import run_experiment
 
     with _plain_errors():
-        sample_config, runs = SampleConfig(**sample), both_modes(**run)
+        sample_config, runs = SampleConfig(**sample), tuple(configured(preset, mode, run) for mode in MODES)
         place = Workspace(workspace)
         settings = {"sample": sample_config.model_dump(mode="json"), "runs": [r.model_dump(mode="json") for r in runs]}
         with _job(place, job, "experiment", settings) as recorder:
@@ -86,6 +96,7 @@ def sample(settings: Settings, workspace: WorkspaceOption = None, job: JobOption
 def train(
     sample: Annotated[str, typer.Option(help="Id of a sample, as `sample` printed it.")],
     settings: Settings,
+    preset: PresetOption = "plain",
     workspace: WorkspaceOption = None,
     job: JobOption = None,
 ) -> None:
@@ -93,7 +104,7 @@ def train(
     from clipdemo.sampling import load_sample
 
     with _plain_errors():
-        config = RunConfig(**settings)
+        config = configured(preset, settings["mode"], settings)
         place = Workspace(workspace)
         data = load_sample(place, sample)
         if int(os.environ.get("RANK", 0)):  # one of torchrun's processes that neither writes nor speaks

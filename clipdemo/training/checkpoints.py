@@ -65,19 +65,28 @@ def load_checkpoint(
     try:
         with safe_open(path, "pt", device="cpu") as file, torch.no_grad():
             standing = Standing(**json.loads(file.metadata()["standing"]))
+            tensors = {f"weight.{name}": p for name, p in network.named_parameters()}
+            tensors |= {f"buffer.{name}": b for name, b in network.named_buffers() if b is not None}
+            tensors |= {f"average.{name}": tensor for name, tensor in (averages or {}).items()}
             names = set(file.keys())
+            kept = {name for name in names if name.partition(".")[0] not in _MOMENTS}
+            if kept != tensors.keys():
+                raise ValueError(f"it holds another network: {min(kept ^ tensors.keys())} is only in one of them")
+            for name, tensor in tensors.items():
+                tensor.copy_(_shaped(file.get_tensor(name), tensor, name))
             for name, parameter in network.named_parameters():
-                parameter.copy_(file.get_tensor(f"weight.{name}"))
                 state = {m: file.get_tensor(f"{m}.{name}") for m in _MOMENTS if f"{m}.{name}" in names}
-                if state:
-                    optimizer.state[parameter] = {m: tensor.to(parameter.device) for m, tensor in state.items()}
-            for name, buffer in network.named_buffers():
-                if f"buffer.{name}" in names:
-                    buffer.copy_(file.get_tensor(f"buffer.{name}"))
-            for name, average in (averages or {}).items():
-                average.copy_(file.get_tensor(f"average.{name}"))
+                if state:  # copied: else it would lie in the file, which is replaced while we train
+                    optimizer.state[parameter] = {m: t.to(parameter.device, copy=True) for m, t in state.items()}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(
             f"{path} cannot be gone on from ({type(error).__name__}: {error}): delete it, and the run starts over"
         ) from None
     return standing
+
+
+def _shaped(found: Tensor, like: Tensor, name: str) -> Tensor:
+    """The tensor, if it has the shape that it should have; `copy_` would spread a smaller one out."""
+    if found.shape != like.shape:
+        raise ValueError(f"{name} has shape {tuple(found.shape)}, not {tuple(like.shape)}")
+    return found

@@ -51,5 +51,8 @@ class UsedRows:
 
 def used_tokens(*tables: np.ndarray, rows: int = 65_536) -> np.ndarray:
     """Distinct ids of token tables in ascending order, read a piece at a time."""
-    pieces = [np.unique(table[i : i + rows]) for table in tables for i in range(0, len(table), rows)]
-    return np.unique(np.concatenate(pieces))
+    used = np.zeros(0, dtype=bool)
+    for piece in (table[i : i + rows] for table in tables for i in range(0, len(table), rows)):
+        used = np.pad(used, (0, max(0, int(piece.max()) + 1 - len(used))))
+        used[piece] = True
+    return np.flatnonzero(used)

@@ -17,6 +17,8 @@ PAGES: dict[Page, Path] = {name: _FOLDER / f"{name}.py" for name in ("home", "da
 
 LEARNING_RATE = "learning_rate"  # the Train page's widget, which its "paper's rate" button sets
 BATCH_SIZE = "batch_size"
+MODE = "mode"
+RECIPE = "recipe"
 GALLERY_PAGE = "gallery_page"
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import streamlit as st
 
 from clipdemo import commands
 from clipdemo.errors import ClipDemoError
+from clipdemo.presets import PRESETS, preset
 from clipdemo.records import (
     MODES,
     PRETRAINING_BATCH_SIZE,
     PRETRAINING_LEARNING_RATE,
     Mode,
     RunConfig,
+    Tune,
     paper_learning_rate,
 )
 from clipdemo.sampling import Sample
@@ -22,28 +26,41 @@ from clipdemo.workspace import Workspace
 
 _DEFAULTS = RunConfig(mode="captions")
 _MODE_TITLES = {"captions": "▲ captions", "labels": "■ labels"}
+_RECIPE_TITLES = {
+    "paper": "The paper’s: loss and rate",
+    "plain": "Plain: the paper’s loss, a rate that suits",
+    "best": "Best: what validation liked",
+}
 
 
 def launch_form(workspace: Workspace, sample: Sample, busy: bool) -> None:
     """Settings of a new run. What cannot work is said before anything starts."""
     with st.container(border=True):
         st.subheader("A new run", anchor=False)
-        mode = st.segmented_control(
-            "Pair each picture with its", MODES, default="captions", required=True, format_func=_MODE_TITLES.get
-        )
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            mode = st.segmented_control(
+                "Pair each picture with its", MODES, default="captions", required=True, key=state.MODE,
+                format_func=_MODE_TITLES.get, on_change=_take_recipe,
+            )  # fmt: skip
+            recipe = st.selectbox(
+                "Recipe", list(PRESETS), index=list(PRESETS).index("plain"), key=state.RECIPE, width=280,
+                format_func=_RECIPE_TITLES.get, on_change=_take_recipe,
+                help="Settings to start from; everything can still be changed below.",
+            )  # fmt: skip
+        start = RunConfig(mode=mode, **preset(recipe, mode))
         with st.grid(3, min_column_width=200, gap="small"):
-            epochs = st.number_input("Epochs", 1, 1000, _DEFAULTS.epochs, help="Passes over the training pictures.")
+            epochs = st.number_input("Epochs", 1, 1000, start.epochs, help="Passes over the training pictures.")
             batch_size = st.number_input(
-                "Batch size", 2, PRETRAINING_BATCH_SIZE, _DEFAULTS.batch_size, key=state.BATCH_SIZE,
+                "Batch size", 2, PRETRAINING_BATCH_SIZE, start.batch_size, key=state.BATCH_SIZE,
                 help="Pairs a step. Each picture is told from all other texts of its batch.",
             )  # fmt: skip
-            st.session_state.setdefault(state.LEARNING_RATE, _DEFAULTS.learning_rate)
+            st.session_state.setdefault(state.LEARNING_RATE, start.learning_rate)
             learning_rate = st.number_input(
                 "Learning rate", 0.0, 1.0, step=1e-5, format="%.2e", key=state.LEARNING_RATE,
                 help="The highest rate, reached after the warm-up; it falls to zero along a cosine.",
             )  # fmt: skip
         _paper_rule(batch_size)
-        rest = _rest(sample)
+        rest = _rest(sample, start, key=f"{recipe} {mode}")
         config = widgets.checked(
             lambda: RunConfig(mode=mode, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, **rest)
         )
@@ -53,6 +70,12 @@ def launch_form(workspace: Workspace, sample: Sample, busy: bool) -> None:
         ):  # fmt: skip
             settings = {"sample_id": sample.id, "runs": [config.model_dump(mode="json")]}
             live.launch(workspace, "train", commands.train_arguments(config, sample.id), settings)
+
+
+def _take_recipe() -> None:
+    """Sets the learning rate of the recipe; the other settings' widgets are made anew with its values."""
+    mode, recipe = st.session_state[state.MODE], st.session_state[state.RECIPE]
+    st.session_state[state.LEARNING_RATE] = RunConfig(mode=mode, **preset(recipe, mode)).learning_rate
 
 
 def _paper_rule(batch_size: int) -> None:
@@ -73,28 +96,78 @@ def _use_paper_rate() -> None:
     st.session_state[state.LEARNING_RATE] = rate
 
 
-def _rest(sample: Sample) -> dict[str, object]:
-    """The settings that most runs leave as they are."""
-    with st.expander("More settings", icon=":material/tune:"), st.grid(3, min_column_width=200, gap="small"):
-        return {
-            "loss": st.selectbox(
-                "Loss", ["paper", "multi-positive"],
-                help="paper: two pictures of one class count as negatives of each other. multi-positive: they do not.",
-            ),
-            "weight_decay": st.number_input("Weight decay", 0.0, 10.0, _DEFAULTS.weight_decay, step=0.05),
-            "warmup_fraction": st.number_input(
-                "Warm-up fraction", 0.0, 1.0, _DEFAULTS.warmup_fraction, step=0.05,
-                help="Fraction of the steps in which the learning rate rises.",
-            ),
-            "seed": st.number_input("Seed", 0, 2**32 - 1, sample.config.seed, help="Decides the pictures’ order."),
-            "template": st.text_input(
-                "Sentence made of a label", _DEFAULTS.template, help="Holds {label} exactly once."
-            ),
-            "base": st.text_input(
-                "Base model", _DEFAULTS.base,
-                help="builtin, or NAME:PRETRAINED of open_clip, hf-hub:ID, local-dir:PATH.",
-            ),
-        }  # fmt: skip
+def _rest(sample: Sample, start: RunConfig, key: str) -> dict[str, object]:
+    """The settings that most runs leave as they are. `key` names the recipe that they start from."""
+
+    def choice(title: str, name: str, options: tuple[str, ...], say: str) -> str:
+        return st.selectbox(title, options, options.index(getattr(start, name)), help=say, key=f"{name} {key}")
+
+    def number(title: str, name: str, low: float, high: float, step: float, say: str) -> float:
+        return st.number_input(title, low, high, getattr(start, name), step=step, help=say, key=f"{name} {key}")
+
+    def switch(title: str, name: str, say: str) -> bool:
+        return st.toggle(title, getattr(start, name), help=say, key=f"{name} {key}")
+
+    with st.expander("More settings", icon=":material/tune:"):
+        learning, weights, machine = st.tabs(["Learning", "Weights", "Machine"])
+        with learning, st.grid(3, min_column_width=200, gap="small"):
+            chosen = {
+                "loss": choice(
+                    "Loss", "loss", ("paper", "multi-positive"),
+                    "paper: two pictures of one class count as negatives of each other. multi-positive: they do not.",
+                ),
+                "augmentation": choice(
+                    "Augmentation", "augmentation", ("none", "light"),
+                    "light: zoom, shift, brightness and contrast change a little at every look.",
+                ),
+                "weight_decay": number("Weight decay", "weight_decay", 0.0, 10.0, 0.05, "AdamW’s pull towards zero."),
+                "warmup_fraction": number(
+                    "Warm-up fraction", "warmup_fraction", 0.0, 1.0, 0.05, "Part of the steps with a rising rate."
+                ),
+                "template": st.text_input(
+                    "Sentence made of a label", start.template, key=f"template {key}",
+                    help="Holds {label} once. Several sentences, divided by |, are averaged.",
+                ),
+                "seed": st.number_input(
+                    "Seed", 0, 2**32 - 1, sample.config.seed, help="Decides the pictures’ order.", key=f"seed {key}"
+                ),
+            }  # fmt: skip
+        with weights, st.grid(3, min_column_width=200, gap="small"):
+            chosen |= {
+                "base": st.text_input(
+                    "Base model", start.base,
+                    help="builtin, or NAME:PRETRAINED of open_clip, hf-hub:ID, local-dir:PATH.",
+                ),
+                "tune": choice(
+                    "What is trained", "tune", get_args(Tune), "Everything, one tower, the last blocks, or LoRA."
+                ),
+                "tuned_blocks": number("Last blocks", "tuned_blocks", 1, 100, 1, "Only with last-blocks."),
+                "lora_rank": number("LoRA rank", "lora_rank", 1, 256, 1, "Only with lora."),
+                "layer_decay": number(
+                    "Layer-wise decay", "layer_decay", 0.1, 1.0, 0.05,
+                    "Each block further from the output learns so many times as fast as the next. 1: all alike.",
+                ),
+                "averaging": number(
+                    "Averaging", "averaging", 0.0, 0.9999, 0.01, "Share of the weights’ running mean that a step keeps."
+                ),
+                "interpolation": switch(
+                    "Mix with the base (WiSE-FT)", "interpolation",
+                    "At the end, base and tuned weights are mixed as validation likes best.",
+                ),
+            }  # fmt: skip
+        with machine, st.grid(3, min_column_width=200, gap="small"):
+            chosen |= {
+                "precision": choice(
+                    "Precision", "precision", ("auto", "float32", "bf16"), "auto: bf16 on GPUs that have it."
+                ),
+                "chunk_size": number(
+                    "Pairs in memory", "chunk_size", 0, PRETRAINING_BATCH_SIZE, 8,
+                    "The batch in parts, with the whole batch’s gradient. 0: as many as fit.",
+                ),
+                "checkpointing": switch("Save memory", "checkpointing", "Blocks are computed again on the way back."),
+                "compile": switch("torch.compile", "compile", "Pays on a GPU in long runs only."),
+            }  # fmt: skip
+    return chosen
 
 
 def job_card(workspace: Workspace, look: Look) -> None:
