@@ -1,6 +1,6 @@
 """This engine against the loops that people use, with equal mathematics in float32, in turns within one run.
 
-    python -m benchmarks.engine               # everything: about 15 minutes on 2 cores
+    python -m benchmarks.engine               # everything: about a quarter of an hour on 2 cores
     python -m benchmarks.engine --only builtin
 
 Three things are timed. A step (forward, loss, backward, AdamW) on tensors that lie ready, batch 32; an epoch from JPEG
@@ -48,7 +48,7 @@ from clipdemo.training.vocabulary import UsedRows
 
 BATCH, RATE = 32, 1e-5
 NAMES = {"builtin": f"local-dir:{BUILT_IN_FOLDER}", "ViT-B-32": "ViT-B-32-quickgelu"}  # random weights do for speed
-FILES, EPOCHS, SIDES = 1024, 3, (640, 480)
+FILES, EPOCHS, SIDES = 1024, 2, (640, 480)
 
 
 class Engine:
@@ -267,7 +267,7 @@ def _measure_memory(model: str, mode: Mode, loop: str, batch: str, chunk_size: s
 
 def main(
     only: Annotated[str, typer.Option(help="builtin or ViT-B-32; left out: both.")] = "",
-    rounds: Annotated[int, typer.Option(help="Of steps of the built-in model; a third for ViT-B/32.")] = 15,
+    rounds: Annotated[int, typer.Option(help="Of steps of the built-in model; a third for ViT-B/32.")] = 9,
     measure_memory: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Measure, tabulate, keep."""

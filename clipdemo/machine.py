@@ -70,15 +70,8 @@ def choose_float32_kernel() -> str:
     )
     chosen = _kept(path)
     if chosen is None:
-        chosen = _measured()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("x") as file:
-                json.dump({"machine": key, **chosen}, file)
-        except FileExistsError:  # another process was first, and its choice is everybody's
-            chosen = _kept(path) or chosen
-        except OSError:  # nowhere to keep it: no choice that might differ next time
-            chosen = {"kernel": "highest"}
+        # without a place to keep it, no choice that might be another one next time
+        chosen = _first_kept(path, {"machine": key, **_measured()}) or {"kernel": "highest"}
     torch.set_float32_matmul_precision(chosen["kernel"])
     return {"highest": "PyTorch's default kernel", "medium": "oneDNN"}[chosen["kernel"]]
 
@@ -89,6 +82,25 @@ def _kept(path: Path) -> dict | None:
         return value if value["kernel"] in ("highest", "medium") else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _first_kept(path: Path, choice: dict) -> dict | None:
+    """What the file holds from now on: another process's choice where it was first. None where nothing can be kept."""
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(choice))
+        if path.exists() and _kept(path) is None:
+            path.unlink()  # damaged
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError:
+        return None
+    return _kept(path)
 
 
 def _measured() -> dict:

@@ -119,7 +119,9 @@ class RunConfig(Record):
         1.0, gt=0, le=1, description="Each block further from the output learns so many times as fast as the next one."
     )
     loss: Literal["paper", "multi-positive"] = Field(
-        "paper", description="paper, or multi-positive (pictures of a class share targets)."
+        "paper",
+        description="paper, or multi-positive: texts of one class are right answers for each other. For captions this "
+        "uses their labels; for labels it is the same loss.",
     )
     template: str = Field(
         DEFAULT_TEMPLATE,

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,8 +30,8 @@ Attend = Callable[[Tensor, int], Tensor]  # (queries, keys and values; heads) ->
 def encode_image(network: nn.Module, images: Tensor) -> Tensor:
     """What `network.encode_image(images, normalize=True)` gives: float (n, dim), rows of unit length."""
     visual = network.visual
-    features = _image_features(visual, images) if is_plain_image_tower(visual) else visual(images)
-    return _unit(features)
+    plain = is_plain_image_tower(visual) and type(network) in (CLIP, CustomTextCLIP)
+    return _unit(_image_features(visual, images) if plain else network.encode_image(images))
 
 
 def encode_text(network: nn.Module, tokens: Tensor) -> Tensor:

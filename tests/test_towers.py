@@ -291,7 +291,6 @@ def test_coca_reads_texts_as_it_does(coca):
     torch.testing.assert_close(encode_text(coca, tokens), coca.encode_text(tokens, normalize=True), rtol=0, atol=1e-6)
 
 
-@pytest.mark.xfail(raises=AttributeError, strict=True, reason="encode_image takes visual(images), in CoCa a tuple")
 def test_coca_sees_pictures_as_it_does(coca):
     images = pictures(3)
     torch.testing.assert_close(encode_image(coca, images), coca.encode_image(images, normalize=True), rtol=0, atol=1e-6)

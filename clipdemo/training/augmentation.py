@@ -9,18 +9,17 @@ from torch.nn import functional
 ZOOM, SHIFT, BRIGHTNESS, CONTRAST = (0.8, 1.0), 0.08, 0.1, 0.2
 
 
-def augmented(pixels: Tensor, seed: int) -> Tensor:
+def augmented(pixels: Tensor, seed: int, n: int | None = None, rows: slice = slice(None)) -> Tensor:
     """float32 (n, size, size, 3) in [0, 255]: zoomed in, shifted, and with other brightness and contrast.
 
-    `pixels` is uint8 of the same shape. The same seed gives the same change on any device. No mirroring: captions say
-    left and right.
+    `pixels` is uint8 of the same shape, or the `rows` of a batch of `n`. The same seed gives the same change on any
+    device and for any share of a batch. No mirroring: captions say left and right.
     """
-    n = len(pixels)
-    numbers = torch.rand(n, 5, generator=torch.Generator().manual_seed(seed))
+    numbers = torch.rand(n or len(pixels), 5, generator=torch.Generator().manual_seed(seed))[rows]
     numbers = numbers.to(pixels.device, non_blocking=True)
     zoom = ZOOM[0] + (ZOOM[1] - ZOOM[0]) * numbers[:, 0]
     shift = SHIFT * (2 * numbers[:, 1:3] - 1)
-    theta = torch.zeros(n, 2, 3, device=pixels.device)
+    theta = torch.zeros(len(pixels), 2, 3, device=pixels.device)
     theta[:, 0, 0] = theta[:, 1, 1] = zoom
     theta[:, :, 2] = shift
     x = pixels.permute(0, 3, 1, 2).float()

@@ -7,7 +7,7 @@ kept. A file replaces the one before in one step, so a killed process leaves the
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ class Standing:
     best_top1: float = -1.0
     decayed: float = 1.0  # see `vocabulary.UsedRows`
     average_decayed: float = 1.0  # the running mean of it
+    losses: list[float] = field(default_factory=list)  # of the steps since the last report
 
 
 def save_checkpoint(

@@ -26,6 +26,8 @@ class Ranks:
         size = int(os.environ.get("WORLD_SIZE", 1))
         if size == 1:
             return cls()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # NCCL sends values and barriers through the current one
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), size)

@@ -7,10 +7,11 @@ respect to the features come first; then the towers are led backwards from there
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from clipdemo.models import Clip
@@ -43,25 +44,28 @@ def accumulate_gradient(
 
     `batch` is this rank's share of a batch of `n` pairs, and the gradient that of the whole batch, added up over the
     ranks. At most `chunk_size` pairs (0: all) are in memory at a time. `classes`, int (n,), makes the loss
-    multi-positive. `seed` decides augmentation and dropout.
+    multi-positive. `seed` decides augmentation and dropout. Networks that normalise over the batch (BatchNorm) do so
+    with their running statistics when the batch is in chunks: a chunk's own would not be the batch's.
     """
     ranks, n = ranks or Ranks(), n or len(batch)
-    pixels = augmented(batch.pixels, seed) if augment else batch.pixels
-    pictures = _Side(clip.image_features, pixels, chunk_size, 2 * seed)
-    texts = _Side(
-        lambda tokens: text_features(clip, tokens, batch.templates),
-        batch.tokens, chunk_size * batch.templates, 2 * seed + 1,
-    )  # fmt: skip
-    loss = contrastive_loss(
-        ranks.gather(pictures.leaf, n),
-        ranks.gather(texts.leaf[batch.text_of], n),
-        clip.network.logit_scale.exp(),
-        classes,
-        ranks.share(n),
-    )
-    loss.backward()
-    pictures.go_back()
-    texts.go_back()
+    pixels = augmented(batch.pixels, seed, n, ranks.share(n)) if augment else batch.pixels
+    chunked = 0 < chunk_size < len(batch)
+    with _fixed_statistics(clip.network) if chunked else nullcontext():
+        pictures = _Side(clip.image_features, pixels, chunk_size, 2 * seed)
+        texts = _Side(
+            lambda tokens: text_features(clip, tokens, batch.templates),
+            batch.tokens, chunk_size * batch.templates, 2 * seed + 1,
+        )  # fmt: skip
+        loss = contrastive_loss(
+            ranks.gather(pictures.leaf, n),
+            ranks.gather(texts.leaf[batch.text_of], n),
+            clip.network.logit_scale.exp(),
+            classes,
+            ranks.share(n),
+        )
+        loss.backward()
+        pictures.go_back()
+        texts.go_back()
     if ranks.size > 1:
         total = loss.detach().clone()
         # a rank whose share never touches a weight has no gradient for it, and the others' must still arrive
@@ -74,6 +78,19 @@ def accumulate_gradient(
     return loss.detach()
 
 
+@contextmanager
+def _fixed_statistics(network: nn.Module) -> Iterator[None]:
+    """Has BatchNorm use and keep its running statistics for a while."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
+
+
 class _Side:
     """One tower's features of a batch: computed now, led backwards once the loss has left its gradient on `leaf`."""
 
@@ -81,7 +98,7 @@ class _Side:
         self._encode, self._seed = encode, seed
         self._chunks = inputs.split(chunk_size) if 0 < chunk_size < len(inputs) else [inputs]
         if len(self._chunks) == 1:
-            self._features = encode(inputs)
+            self._features = self._chunk(0)
         else:
             with torch.no_grad():
                 self._features = torch.cat([self._chunk(i) for i in range(len(self._chunks))])

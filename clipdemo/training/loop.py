@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -9,11 +10,12 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clipdemo import machine, towers
-from clipdemo.errors import TrainingError
+from clipdemo.errors import BadSettings, TrainingError
 from clipdemo.evaluation import top_k_accuracy
 from clipdemo.models import Clip, open_model
 from clipdemo.progress import Activity, Progress
@@ -66,7 +68,9 @@ def train(config: RunConfig, sample: Sample, workspace: Workspace) -> Activity[R
             training.log(towers.describe(clip.network))
             yield from training.run()
             ranks.wait()
-    run = load_run(workspace, name)
+        run = load_run(workspace, name)
+        if ranks.writes:
+            run.checkpoint.unlink(missing_ok=True)  # this run's, or what a kill left after the last word was written
     best = run.result
     note = f"best: epoch {best.best_epoch}, {100 * best.best_validation_top1:.1f} % of validation"
     yield Progress(stage=config.mode, done=best.steps, total=best.steps, note=note)
@@ -83,12 +87,13 @@ class _Training:
 
     def __init__(self, run: Run, clip: Clip, pairs: Pairs, ranks: Ranks) -> None:
         self.run_, self.clip, self.pairs, self.ranks, self.config = run, clip, pairs, ranks, run.config
+        self.train_rows = pairs.split("train")
+        self._check_shares()
         choose_trained(clip.network, self.config)
         clip.network.set_grad_checkpointing(self.config.checkpointing)
         self.rows = _used_rows(clip, pairs)
         self.optimizer = make_optimizer(clip.network, self.config)
         self.averages = _averages(clip.network) if self.config.averaging else {}
-        self.train_rows = pairs.split("train")
         self.epoch_steps = len(batches(len(self.train_rows), self.config.batch_size, 0, 0))
         self.steps = self.epoch_steps * self.config.epochs
         self.losses: list[Tensor] = []  # of the steps since the last report, on the device
@@ -100,11 +105,20 @@ class _Training:
         if self.ranks.writes:
             self.run_.log(line)
 
+    def _check_shares(self) -> None:
+        """Raises `BadSettings` where a process would have nothing to do."""
+        batch, validation = min(self.config.batch_size, len(self.train_rows)), len(self.pairs.split("validation"))
+        if self.ranks.size > min(batch, validation):
+            raise BadSettings(
+                f"{self.ranks.size} processes are too many for {batch} pairs a batch and {validation} validation "
+                "pictures, of which each needs its share: start fewer"
+            )
+
     def run(self) -> Activity[None]:
         """All epochs. Whatever way it is left, what was finished is kept and said."""
         now, state = self.standing, "stopped"
         try:
-            if self.run_.checkpoint.exists():
+            if self.ranks.same_everywhere(self.run_.checkpoint.exists()):
                 self._go_on()
                 now = self.standing
             else:
@@ -145,7 +159,7 @@ class _Training:
         now = self.standing
         rate = learning_rate_at(now.step, self.steps, self.config.learning_rate, self.config.warmup_fraction)
         set_rate(self.optimizer, rate)
-        self.clip.network.train()
+        _to_training(self.clip.network)
         self.losses.append(self._gradient(rows, batch))
         self.optimizer.step()
         for group in self.optimizer.param_groups:
@@ -160,7 +174,7 @@ class _Training:
     def _gradient(self, rows: np.ndarray, batch: Batch) -> Tensor:
         """Leaves the batch's gradient in the parameters. Where memory runs out, with fewer pairs at a time."""
         now, multi = self.standing, self.config.loss == "multi-positive"
-        classes = torch.from_numpy(self.pairs.classes[rows]).to(self.clip.device) if multi else None
+        classes = self.pairs.classes_of(rows) if multi else None
         while True:
             self.optimizer.zero_grad()
             try:
@@ -170,8 +184,13 @@ class _Training:
                     augment=self.config.augmentation == "light", ranks=self.ranks,
                 )  # fmt: skip
             except RuntimeError as error:  # torch.OutOfMemoryError on a GPU, a plain one on the CPU
-                if not _is_out_of_memory(error) or self.ranks.size > 1:
+                if not _is_out_of_memory(error):
                     raise
+                if self.ranks.size > 1:  # the others wait for this one's features by now
+                    raise TrainingError(
+                        f"memory ran out on {self.clip.device} with {min(now.chunk_size, len(batch))} pairs at a time: "
+                        "choose a smaller chunk_size, or turn checkpointing on"
+                    ) from None
                 if min(now.chunk_size, len(batch)) <= 1:
                     raise TrainingError(
                         f"memory ran out on {self.clip.device} with a single pair: choose a smaller base than "
@@ -216,15 +235,15 @@ class _Training:
             losses = []
             chunks = np.array_split(np.arange(len(rows)), max(1, round(len(rows) / self.config.batch_size)))
             for chunk in chunks:  # as large as a training batch
-                classes = torch.from_numpy(self.pairs.classes[rows[chunk]]).to(images.device) if multi else None
+                classes = self.pairs.classes_of(rows[chunk]) if multi else None
                 losses.append(len(chunk) * contrastive_loss(images[chunk], texts[chunk], scale, classes))
             loss = self._finite("validation", sum(losses) / len(rows))
             top1 = top_k_accuracy((images @ prompts.T).cpu().numpy(), self.pairs.classes[rows], k=1)
             self._append(validation_loss=loss, validation_top1=top1)
             now.epochs_done = now.step // self.epoch_steps
             if now.step and top1 > now.best_top1:
-                now.best_epoch, now.best_top1 = self.epoch, top1
                 self._save_weights(self._state())
+                now.best_epoch, now.best_top1 = self.epoch, top1  # not before the weights are there
 
     def _features(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Features of these rows' pictures and of their texts, each rank having computed its share."""
@@ -246,9 +265,10 @@ class _Training:
             state[name] = self.rows.table(state[name])
         return state
 
-    def _save_weights(self, state: dict[str, Tensor]) -> None:
+    def _save_weights(self, state: dict[str, Tensor], **notes: str) -> None:
         if self.ranks.writes:
-            atomic_write(self.run_.weights, save({name: value.cpu().contiguous() for name, value in state.items()}))
+            tensors = {name: value.cpu().contiguous() for name, value in state.items()}
+            atomic_write(self.run_.weights, save(tensors, notes or None))
 
     def _average(self) -> None:
         """Moves the running means towards the weights; faster in the first steps, which start from the base."""
@@ -281,7 +301,15 @@ class _Training:
 
     @torch.no_grad()
     def _interpolate(self) -> None:
-        """Mixes base and tuned weights as validation top-1 likes best (Wortsman et al. 2022, "WiSE-FT")."""
+        """Mixes base and tuned weights as validation top-1 likes best (Wortsman et al. 2022, "WiSE-FT").
+
+        The file notes that it is a mix: a run that was broken off right then does not mix it once more.
+        """
+        with safe_open(self.run_.weights, "pt") as file:
+            note = (file.metadata() or {}).get("mix")
+        if note:
+            self.mix, self.standing.best_top1 = json.loads(note)
+            return
         rows = self.pairs.split("validation")
         clip = open_model(self.config.base, precision=self.clip.precision)
         base = {name: value.clone() for name, value in clip.network.state_dict().items()}
@@ -292,9 +320,9 @@ class _Training:
             clip.network.load_state_dict(_mixed(base, tuned, mix))
             prompts = text_features(clip, tokens, self.pairs.templates).cpu().numpy()
             found[mix] = top_k_accuracy(clip.encode_images(whole) @ prompts.T, self.pairs.classes[rows], k=1)
-        self.mix = max(found, key=lambda mix: (found[mix], mix))
-        self.standing.best_top1 = found[self.mix]
-        self._save_weights(_mixed(base, tuned, self.mix))
+        best = max(found, key=lambda mix: (found[mix], mix))
+        self._save_weights(_mixed(base, tuned, best), mix=json.dumps([best, found[best]]))
+        self.mix, self.standing.best_top1 = best, found[best]
         self.log("share of tuned weights -> validation top-1: " + ", ".join(f"{m:g} {v:.3f}" for m, v in found.items()))
 
     # ---- files
@@ -323,7 +351,8 @@ class _Training:
     def _save(self) -> None:
         """A checkpoint, from which the run would go on as if nothing had happened."""
         if self.ranks.writes:
-            now = Standing(**vars(self.standing) | {"seconds": self._seconds()})
+            losses = [float(loss) for loss in self.losses]
+            now = Standing(**vars(self.standing) | {"seconds": self._seconds(), "losses": losses})
             if self.rows:
                 now.decayed = self.rows.decayed
             save_checkpoint(self.run_.checkpoint, now, self.clip.network, self.optimizer, self.averages)
@@ -333,6 +362,7 @@ class _Training:
         """Takes up a broken-off run where its checkpoint stands; what was measured after that is measured again."""
         run = self.run_
         self.standing = load_checkpoint(run.checkpoint, self.clip.network, self.optimizer, self.averages)
+        self.losses = [torch.tensor(loss, device=self.clip.device) for loss in self.standing.losses]
         if self.rows:
             self.rows.decayed = self.standing.decayed
         self.began = time.monotonic()
@@ -356,8 +386,6 @@ class _Training:
             interpolation=self.mix,
         )
         write_json(self.run_.folder / "result.json", result.model_dump(mode="json"))
-        if state == "finished":
-            self.run_.checkpoint.unlink(missing_ok=True)
 
 
 def _used_rows(clip: Clip, pairs: Pairs) -> UsedRows | None:
@@ -367,6 +395,14 @@ def _used_rows(clip: Clip, pairs: Pairs) -> UsedRows | None:
     rows = UsedRows(clip.network, pairs.vocabulary())
     pairs.places = rows.ids
     return rows
+
+
+def _to_training(network: torch.nn.Module) -> None:
+    """Training mode, but ResNets keep the base's batch statistics: a chunk or a rank's share has others."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def _averages(network: torch.nn.Module) -> dict[str, Tensor]:

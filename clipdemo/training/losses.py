@@ -18,7 +18,9 @@ def contrastive_loss(
     Features are float (N, dim) with rows of unit length, pair i in row i of both; `logit_scale` is 1 / temperature.
     Without `classes` each picture's own text is its only target, as in Radford et al. 2021: two pictures of one class
     then count as wrong answers for each other. With `classes`, int (N,), a picture's target is shared equally among
-    all texts of its class (Khosla et al. 2020, "supervised contrastive").
+    all texts of its class (Khosla et al. 2020, "supervised contrastive"). Where the pairs of a class have equal
+    texts, as in fine-tuning on labels, that is the very same loss: equal texts have equal logits, so it does not matter
+    which of them is the target. With captions it is another, and one that is told their labels.
 
     `rows` takes the part of the sum that belongs to these pictures and these texts; the parts of all rows add up to
     the loss, so that several processes can share the work.

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from clipdemo.machine import available_bytes
 from clipdemo.models import Clip
+from clipdemo.towers import text_tower
 from clipdemo.training.gradients import text_features
 from clipdemo.training.pairs import Batch
 
 USABLE = 0.7  # of what is free: backward passes need room of their own
-PROBE_PAIRS = 2
+PROBE_PAIRS = 3
 
 
 def stored_bytes(clip: Clip, batch: Batch) -> int:
@@ -38,10 +39,35 @@ def chunk_that_fits(clip: Clip, batch: Batch, free: int | None = None) -> int:
     seldom changes the choice, and with it the rounding. `free` in bytes: asked of the machine where it is None.
     """
     n = len(batch)
-    few, many = (_first(batch, k) for k in (PROBE_PAIRS, 2 * PROBE_PAIRS))
-    per_pair = max(1, (stored_bytes(clip, many) - stored_bytes(clip, few)) // PROBE_PAIRS)
-    room = int((available_bytes(clip.device) if free is None else free) * USABLE) // per_pair
+    if n == 1:
+        return 1
+    trained = sum(p.numel() * p.element_size() for p in clip.network.parameters() if p.requires_grad)
+    free = available_bytes(clip.device) if free is None else free
+    free -= 3 * trained  # gradients and AdamW's two moments come with the first step
+    room = int(max(0, free) * USABLE) // bytes_a_pair(clip, batch)
     return n if room >= n else 1 << max(0, room.bit_length() - 1) if room else 1
+
+
+def bytes_a_pair(clip: Clip, batch: Batch) -> int:
+    """What one more pair adds to the memory of a step; with checkpointing, a block that is computed again included."""
+    many = min(len(batch), PROBE_PAIRS)
+
+    def measured() -> int:
+        return max(1, (stored_bytes(clip, _first(batch, many)) - stored_bytes(clip, _first(batch, 1))) // (many - 1))
+
+    towers = [getattr(t, "transformer", None) for t in (clip.network.visual, text_tower(clip.network))]
+    kept = [t for t in towers if getattr(t, "grad_checkpointing", False)]
+    if not kept:
+        return measured()
+    small = measured()
+    for transformer in kept:
+        transformer.grad_checkpointing = False
+    try:
+        whole = measured()
+    finally:
+        for transformer in kept:
+            transformer.grad_checkpointing = True
+    return small + (whole - small) // min(len(t.resblocks) for t in kept)
 
 
 def _first(batch: Batch, pairs: int) -> Batch:

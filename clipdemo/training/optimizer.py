@@ -10,6 +10,7 @@ from torch import nn
 
 from clipdemo.records import RunConfig
 
+_HEAD = re.compile(r"(visual\.(ln_post|proj|attn_?pool|head)|(text\.)?(ln_final|text_projection|proj)\b|logit_)")
 _BLOCK = re.compile(r"(visual\.)?(?:text\.)?transformer\.resblocks\.(\d+)\.")
 
 
@@ -51,7 +52,7 @@ def _depths(network: nn.Module) -> dict[str, int]:
         side = "visual." if name.startswith("visual.") else None
         if name in blocks:
             depths[name] = count[side] - int(blocks[name][2])
-        elif any(part in name for part in ("ln_post", "ln_final", "proj", "logit_")):
+        elif _HEAD.match(name):
             depths[name] = 0
         else:
             depths[name] = count[side] + 1

@@ -96,6 +96,10 @@ class Pairs:
             templates,
         )
 
+    def classes_of(self, rows: np.ndarray) -> Tensor:
+        """int64 (n,), on the device: these rows' classes."""
+        return self._moved(torch.from_numpy(self.classes[rows]))
+
     def class_tokens(self) -> Tensor:
         """int64 (n_classes x templates, context_length): the sentences of every class."""
         return self.places(self.prompts)

@@ -41,7 +41,7 @@ def choose_trained(network: nn.Module, config: RunConfig) -> None:
                 chosen |= set(block.parameters())
             chosen |= {p for p in _heads(visual, text) if isinstance(p, nn.Parameter)}
     for parameter in network.parameters():
-        parameter.requires_grad_(parameter in chosen)
+        parameter.requires_grad_(parameter.requires_grad and parameter in chosen)  # open_clip keeps some fixed itself
     if config.tune == "lora":
         for block in (*image_blocks, *text_blocks):
             for name in _MATRICES:

@@ -27,9 +27,8 @@ from clipdemo.workspace import Workspace
 _DEFAULTS = RunConfig(mode="captions")
 _MODE_TITLES = {"captions": "▲ captions", "labels": "■ labels"}
 _RECIPE_TITLES = {
-    "paper": "The paper’s: loss and rate",
-    "plain": "Plain: the paper’s loss, a rate that suits",
-    "best": "Best: what validation liked",
+    "paper": "The paper’s rule for the rate",
+    "plain": "Plain: a rate that suits the base",
 }
 
 
@@ -114,7 +113,8 @@ def _rest(sample: Sample, start: RunConfig, key: str) -> dict[str, object]:
             chosen = {
                 "loss": choice(
                     "Loss", "loss", ("paper", "multi-positive"),
-                    "paper: two pictures of one class count as negatives of each other. multi-positive: they do not.",
+                    "multi-positive: texts of one class are right answers for each other. With captions this uses the "
+                    "labels too; with labels it is the same loss.",
                 ),
                 "augmentation": choice(
                     "Augmentation", "augmentation", ("none", "light"),

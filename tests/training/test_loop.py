@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import open_clip
@@ -41,6 +41,14 @@ def sample(place):
     return finish(sampling.draw_sample(SAMPLE, place))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_tokenizer():
+    """Reading its vocabulary takes a third of the time of a small run, of which there are a hundred here."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(open_clip, "get_tokenizer", cache(open_clip.get_tokenizer))
+        yield
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A CLIP so small that a run takes a quarter of a second."""
@@ -62,15 +70,17 @@ def small_base(folder, **vision):
 
 
 def fresh(sample, tmp_path, name="fresh"):
-    """A workspace of its own that holds the same sample."""
+    """A workspace of its own that holds the same sample, decoded already where it once was."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "cache").symlink_to(sample.folder.parent.parent / "cache")
     workspace = Workspace(tmp_path / name)
     workspace.folder("samples", sample.id).symlink_to(sample.folder)
     return workspace
 
 
 @pytest.mark.parametrize("mode", ["captions", "labels"])
-def test_loss_falls_and_the_best_epoch_is_kept(place, sample, mode):
-    run = finish(train(RunConfig(mode=mode, **SETTINGS | {"epochs": 4}), sample, place))
+def test_loss_falls_and_the_best_epoch_is_kept(place, sample, base, mode):
+    run = finish(train(RunConfig(mode=mode, base=base, learning_rate=1e-3, **SETTINGS | {"epochs": 4}), sample, place))
     steps = run.steps()
     losses = [s.training_loss for s in steps if s.training_loss is not None]
     validated = {round(s.epoch): s for s in steps if s.validation_top1 is not None}
@@ -82,8 +92,8 @@ def test_loss_falls_and_the_best_epoch_is_kept(place, sample, mode):
     assert load_file(run.weights)["logit_scale"].isfinite()
 
 
-def test_the_same_seed_gives_the_same_run_twice(place, sample, tmp_path):
-    config = RunConfig(mode="captions", **SETTINGS)
+def test_the_same_seed_gives_the_same_run_twice(place, sample, base, tmp_path):
+    config = RunConfig(mode="captions", base=base, **SETTINGS)
     first, again = finish(train(config, sample, place)), finish(train(config, sample, fresh(sample, tmp_path)))
     a, b = load_file(first.weights), load_file(again.weights)
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -91,8 +101,8 @@ def test_the_same_seed_gives_the_same_run_twice(place, sample, tmp_path):
     assert list(strip(first.steps())) == list(strip(again.steps()))
 
 
-def test_a_finished_run_is_found_not_repeated(place, sample):
-    config = RunConfig(mode="captions", **SETTINGS)
+def test_a_finished_run_is_found_not_repeated(place, sample, base):
+    config = RunConfig(mode="captions", base=base, **SETTINGS)
     finish(train(config, sample, place))
     written = load_run(place, run_id(config, sample)).weights.stat().st_mtime_ns
     assert finish(train(config, sample, place)).weights.stat().st_mtime_ns == written
@@ -105,8 +115,8 @@ def test_other_settings_are_another_run(sample):
     assert len(ids) == 3
 
 
-def test_stopping_keeps_the_best_epoch_so_far(sample, tmp_path):
-    workspace, config = fresh(sample, tmp_path), RunConfig(mode="labels", **SETTINGS | {"epochs": 5})
+def test_stopping_keeps_the_best_epoch_so_far(sample, base, tmp_path):
+    workspace, config = fresh(sample, tmp_path), RunConfig(mode="labels", base=base, **SETTINGS | {"epochs": 5})
     activity = train(config, sample, workspace)
     for progress in activity:
         if "epoch 3" in progress.note:
@@ -119,8 +129,8 @@ def test_stopping_keeps_the_best_epoch_so_far(sample, tmp_path):
     assert run.weights.exists()
 
 
-def test_stopping_before_the_first_epoch_leaves_a_run_without_result(sample, tmp_path):
-    workspace, config = fresh(sample, tmp_path), RunConfig(mode="labels", **SETTINGS | {"batch_size": 16})
+def test_stopping_before_the_first_epoch_leaves_a_run_without_result(sample, base, tmp_path):
+    workspace, config = fresh(sample, tmp_path), RunConfig(mode="labels", base=base, **SETTINGS | {"batch_size": 16})
     activity = train(config, sample, workspace)
     while "epoch 1" not in next(activity).note:
         pass
@@ -146,8 +156,8 @@ def test_a_run_that_explodes_says_what_to_change(sample, tmp_path, monkeypatch, 
         )
 
 
-def test_a_half_written_last_line_is_left_out(place, sample):
-    run = finish(train(RunConfig(mode="captions", **SETTINGS), sample, place))
+def test_a_half_written_last_line_is_left_out(place, sample, base):
+    run = finish(train(RunConfig(mode="captions", base=base, **SETTINGS), sample, place))
     whole = run.steps()
     text = (run.folder / "metrics.jsonl").read_text()
     (run.folder / "metrics.jsonl").write_text(text + json.dumps({"step": 9})[:-1])
@@ -158,8 +168,10 @@ def test_a_half_written_last_line_is_left_out(place, sample):
 # ---- going on with a run that was broken off
 
 SMALL = {"epochs": 3, "batch_size": 16}  # 3 epochs of 6 steps: reports after steps 4, 8, 12, 16 and 18
+CAPTIONS = {"mode": "captions"}
+RISING = {"mode": "labels", "learning_rate": 3e-3}  # whose every epoch is better than the one before
 ALL_KINDS = [
-    {"mode": "captions"},
+    CAPTIONS,
     {"mode": "labels", "averaging": 0.9, "template": "A {label}|An image of {label}"},
     {"mode": "captions", "augmentation": "light", "loss": "multi-positive"},
     {"mode": "labels", "tune": "lora", "lora_rank": 2},
@@ -170,6 +182,12 @@ ALL_KINDS = [
 
 def settings(base, kind):
     return RunConfig(base=base, **SMALL | kind)
+
+
+@pytest.fixture(scope="module")
+def unbroken(place, sample, base):
+    """What a run leaves that nobody disturbed, for a kind of settings."""
+    return lambda kind: left_behind(finish(train(settings(base, kind), sample, place)))
 
 
 def left_behind(run):
@@ -197,59 +215,60 @@ def checkpoints_at_every_report(monkeypatch):
 
 
 @pytest.mark.parametrize("reports", [1, 2, 3, 4, 5])
-def test_a_run_that_is_stopped_at_a_report_and_trained_again_ends_as_if_unbroken(sample, base, tmp_path, reports):
-    config = settings(base, {"mode": "captions"})
-    unbroken = left_behind(finish(train(config, sample, fresh(sample, tmp_path, "unbroken"))))
-    workspace = fresh(sample, tmp_path)
+def test_a_run_that_is_stopped_at_a_report_and_trained_again_ends_as_if_unbroken(
+    sample, base, unbroken, tmp_path, reports
+):
+    config, workspace = settings(base, CAPTIONS), fresh(sample, tmp_path)
     stop_after(train(config, sample, workspace), reports)
-    assert left_behind(finish(train(config, sample, workspace))) == unbroken
+    assert left_behind(finish(train(config, sample, workspace))) == unbroken(CAPTIONS)
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS, ids=str)
-def test_a_run_that_is_stopped_again_and_again_ends_as_if_unbroken(sample, base, tmp_path, monkeypatch, kind):
-    config = settings(base, kind)
-    unbroken = left_behind(finish(train(config, sample, fresh(sample, tmp_path, "unbroken"))))
+def test_a_run_that_is_stopped_again_and_again_ends_as_if_unbroken(sample, base, unbroken, tmp_path, monkeypatch, kind):
+    config, workspace = settings(base, kind), fresh(sample, tmp_path)
+    expected = unbroken(kind)
     checkpoints_at_every_report(monkeypatch)
-    workspace = fresh(sample, tmp_path)
-    for reports in (1, 1, 2, 2):
+    for reports in (1, 1, 2):
         stop_after(train(config, sample, workspace), reports)
     run = finish(train(config, sample, workspace))
-    assert left_behind(run) == unbroken
-    assert (run.folder / "log.txt").read_text().count("goes on from step") == 4
+    assert left_behind(run) == expected
+    told = [line.split()[-3] for line in (run.folder / "log.txt").read_text().splitlines() if "goes on from" in line]
+    assert told == ["4", "8", "16"]
 
 
 def test_dropout_too_is_the_same_after_a_break(sample, tmp_path):
-    config = settings(small_base(tmp_path, patch_dropout=0.5), {"mode": "captions"})
+    config = settings(small_base(tmp_path, patch_dropout=0.5), CAPTIONS)
     unbroken = left_behind(finish(train(config, sample, fresh(sample, tmp_path, "unbroken"))))
     workspace = fresh(sample, tmp_path)
     stop_after(train(config, sample, workspace), 2)
     assert left_behind(finish(train(config, sample, workspace))) == unbroken
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
-@pytest.mark.parametrize("where", ["accumulate_gradient", "text_features", "top_k_accuracy", "save"])
+@pytest.mark.parametrize(
+    ("where", "calls", "error"),
+    [
+        ("accumulate_gradient", 3, KeyboardInterrupt), ("accumulate_gradient", 9, SystemExit),
+        ("accumulate_gradient", 18, KeyboardInterrupt), ("text_features", 2, KeyboardInterrupt),
+        ("text_features", 6, KeyboardInterrupt), ("top_k_accuracy", 2, MemoryError),
+        ("top_k_accuracy", 3, KeyboardInterrupt), ("save", 1, KeyboardInterrupt), ("save", 2, SystemExit),
+        ("save_checkpoint", 1, KeyboardInterrupt), ("save_checkpoint", 2, KeyboardInterrupt),
+    ],
+)  # fmt: skip
 def test_whatever_breaks_a_run_leaves_what_is_true_and_can_be_gone_on_with(
-    sample, base, tmp_path, monkeypatch, where, error
+    sample, unbroken, base, tmp_path, monkeypatch, where, calls, error
 ):
-    """In the middle of a step, of a validation, and of the writing of weights."""
-    config = settings(base, {"mode": "labels", "averaging": 0.9})
-    unbroken = left_behind(finish(train(config, sample, fresh(sample, tmp_path, "unbroken"))))
-    for calls in (1, 2, 3, 9):
-        workspace = fresh(sample, tmp_path, f"broken-{calls}")
-        with monkeypatch.context() as patched:
-            patched.setattr(loop, where, failing_at(calls, getattr(loop, where), error))
-            try:
-                finish(train(config, sample, workspace))
-            except error:
-                pass
-            else:
-                assert where in ("top_k_accuracy", "save")  # which are not called so often
-        run = load_run(workspace, run_id(config, sample))
-        if run.result:
-            validated = {round(s.epoch): s.validation_top1 for s in run.steps() if s.validation_top1 is not None}
-            assert run.result.best_validation_top1 == validated[run.result.best_epoch]
-            assert top1_of(run, sample, workspace) == run.result.best_validation_top1
-        assert left_behind(finish(train(config, sample, workspace))) == unbroken
+    """In the middle of a step, of a validation, and of the writing of weights or a checkpoint."""
+    config, workspace = settings(base, RISING), fresh(sample, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, where, failing_at(calls, getattr(loop, where), error))
+        with pytest.raises(error):
+            finish(train(config, sample, workspace))
+    run = load_run(workspace, run_id(config, sample))
+    if run.result:
+        validated = {round(s.epoch): s.validation_top1 for s in run.steps() if s.validation_top1 is not None}
+        assert run.result.best_validation_top1 == validated[run.result.best_epoch]
+        assert run.result.best_validation_top1 == top1_of(run, sample, workspace)
+    assert left_behind(finish(train(config, sample, workspace))) == unbroken(RISING)
 
 
 def failing_at(calls, function, error):
@@ -272,14 +291,9 @@ def top1_of(run, sample, workspace):
     return top_k_accuracy(scores, np.array([sample.classes.index(label) for label in rows["label"]]), k=1)
 
 
-@pytest.mark.parametrize(
-    "kind", [{"mode": "captions"}, {"mode": "labels", "interpolation": True, "averaging": 0.9}], ids=str
-)
-def test_a_run_that_is_killed_after_anything_that_it_writes_ends_as_if_unbroken(
-    sample, base, tmp_path, monkeypatch, kind
-):
+def test_a_run_that_is_killed_after_anything_that_it_writes_ends_as_if_unbroken(sample, base, tmp_path, monkeypatch):
     """Its folder is copied after every write: what kill -9 would leave there at that moment."""
-    config = settings(base, kind)
+    config = settings(base, RISING | {"averaging": 0.9, "interpolation": True, "epochs": 2})
     workspace = fresh(sample, tmp_path)
     folder = workspace.folder("runs", run_id(config, sample))
     moments = []
@@ -299,7 +313,7 @@ def test_a_run_that_is_killed_after_anything_that_it_writes_ends_as_if_unbroken(
         ):  # fmt: skip
             patched.setattr(owner, name, noted(getattr(owner, name)))
         unbroken = left_behind(finish(train(config, sample, workspace)))
-    assert len(moments) > 15
+    assert len(moments) > 12
     first = next(i for i, moment in enumerate(moments) if (moment / "checkpoint.safetensors").exists())
     monkeypatch.setattr(loop, "MIXES", (0.6, 0.4))
     for moment in moments[first - 1 :]:
@@ -310,10 +324,8 @@ def test_a_run_that_is_killed_after_anything_that_it_writes_ends_as_if_unbroken(
         assert left_behind(finish(train(config, sample, workspace))) == unbroken, moment.name
 
 
-def test_a_killed_process_leaves_a_run_that_ends_as_if_unbroken(sample, base, tmp_path):
-    config = settings(base, {"mode": "captions"})
-    unbroken = left_behind(finish(train(config, sample, fresh(sample, tmp_path, "unbroken"))))
-    workspace = fresh(sample, tmp_path)
+def test_a_killed_process_leaves_a_run_that_ends_as_if_unbroken(sample, base, unbroken, tmp_path):
+    config, workspace = settings(base, CAPTIONS), fresh(sample, tmp_path)
     program = """
 import os, signal, sys
 from clipdemo.progress import finish
@@ -339,13 +351,11 @@ finish(loop.train(RunConfig.model_validate_json(sys.argv[2]), load_sample(worksp
     assert run.checkpoint.exists()
     run = finish(train(config, sample, workspace))
     assert "goes on from step 8 of 18" in (run.folder / "log.txt").read_text()
-    weights, steps, result = left_behind(run)
-    assert (steps, result) == unbroken[1:]
-    assert weights == unbroken[0]
+    assert left_behind(run) == unbroken(CAPTIONS)
 
 
-def test_a_damaged_checkpoint_is_named_and_without_it_the_run_starts_over(sample, base, tmp_path):
-    config, workspace = settings(base, {"mode": "captions"}), fresh(sample, tmp_path)
+def test_a_damaged_checkpoint_is_named_and_without_it_the_run_starts_over(sample, base, unbroken, tmp_path):
+    config, workspace = settings(base, CAPTIONS), fresh(sample, tmp_path)
     stop_after(train(config, sample, workspace), 3)
     stop_after(train(config, sample, workspace), 1)
     checkpoint = load_run(workspace, run_id(config, sample)).checkpoint
@@ -354,31 +364,30 @@ def test_a_damaged_checkpoint_is_named_and_without_it_the_run_starts_over(sample
         finish(train(config, sample, workspace))
     assert str(checkpoint) in str(raised.value)
     checkpoint.unlink()
-    unbroken = left_behind(finish(train(config, sample, fresh(sample, tmp_path, "unbroken"))))
-    assert left_behind(finish(train(config, sample, workspace))) == unbroken
+    assert left_behind(finish(train(config, sample, workspace))) == unbroken(CAPTIONS)
 
 
-@pytest.mark.parametrize("writes", [1, 2, 3, 4, 5])
-def test_a_full_disk_breaks_a_run_off_that_goes_on_once_there_is_room(sample, base, tmp_path, monkeypatch, writes):
-    config, workspace = settings(base, {"mode": "captions"}), fresh(sample, tmp_path)
-    unbroken = left_behind(finish(train(config, sample, fresh(sample, tmp_path, "unbroken"))))
+@pytest.mark.parametrize("writes", [1, 2, 3, 4, 5, 9])
+def test_a_full_disk_breaks_a_run_off_that_goes_on_once_there_is_room(
+    sample, base, unbroken, tmp_path, monkeypatch, writes
+):
+    config, workspace = settings(base, RISING), fresh(sample, tmp_path)
     with monkeypatch.context() as patched:
         checkpoints_at_every_report(patched)
-        full = failing_at(writes, os.fsync, OSError(errno.ENOSPC, "No space left on device"))
-        finish(sample_pixels(sample, 16, workspace))
-        patched.setattr(os, "fsync", full)
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patched.setattr(os, "fsync", failing_at(writes, os.fsync, full))
         with pytest.raises(WorkspaceError, match="no space left on the disk"):
             finish(train(config, sample, workspace))
-    assert left_behind(finish(train(config, sample, workspace))) == unbroken
+    assert left_behind(finish(train(config, sample, workspace))) == unbroken(RISING)
 
 
-def test_a_run_of_one_step_an_epoch_goes_on_as_well(sample, base, tmp_path):
-    config = settings(base, {"mode": "labels", "batch_size": 500, "epochs": 9})
-    unbroken = left_behind(finish(train(config, sample, fresh(sample, tmp_path, "unbroken"))))
-    workspace = fresh(sample, tmp_path)
+def test_a_run_of_one_step_an_epoch_goes_on_as_well(sample, base, unbroken, tmp_path):
+    """Its reports come in the middle between two checkpoints."""
+    kind = {"mode": "labels", "batch_size": 500, "epochs": 9}
+    config, workspace = settings(base, kind), fresh(sample, tmp_path)
     for reports in (1, 2):
         stop_after(train(config, sample, workspace), reports)
-    assert left_behind(finish(train(config, sample, workspace))) == unbroken
+    assert left_behind(finish(train(config, sample, workspace))) == unbroken(kind)
 
 
 # ---- memory that runs out
@@ -402,27 +411,35 @@ OUT_OF_MEMORY = [
 ]
 
 
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["gpu", "cpu"])
-@pytest.mark.parametrize(("first_step", "limit", "fitting"), [(0, 5, 4), (0, 2, 2), (7, 9, 8)])
+@pytest.mark.parametrize(
+    ("first_step", "limit", "fitting", "error"), [(0, 5, 4, OUT_OF_MEMORY[0]), (7, 9, 8, OUT_OF_MEMORY[1])]
+)
 def test_where_memory_runs_out_the_run_goes_on_with_fewer_pairs_at_a_time(
-    sample, base, tmp_path, monkeypatch, error, first_step, limit, fitting
+    place, sample, base, tmp_path, monkeypatch, first_step, limit, fitting, error
 ):
-    config = settings(base, {"mode": "captions"})
-    workspace = fresh(sample, tmp_path)
-    asked = finish(train(settings(base, {"mode": "captions", "chunk_size": fitting}), sample, workspace))
+    config, workspace = settings(base, CAPTIONS), fresh(sample, tmp_path)
+    asked = finish(train(settings(base, CAPTIONS | {"chunk_size": fitting}), sample, place))
     monkeypatch.setattr(loop, "accumulate_gradient", fits(limit, error, first_step))
     run = finish(train(config, sample, workspace))
     assert run.result.chunk_size == fitting
     log = (run.folder / "log.txt").read_text()
-    told = [int(line.split()[6]) for line in log.splitlines() if "memory ran out: from here" in line]
-    assert told == [chunk for chunk in (8, 4, 2) if chunk >= fitting]
-    expected, weights = load_file(asked.weights), load_file(run.weights)
-    for name, value in expected.items():
-        torch.testing.assert_close(weights[name], value, rtol=0, atol=2e-5)
+    told = [line.partition("from here ")[2] for line in log.splitlines() if "memory ran out" in line]
+    assert told == [f"{chunk} pairs at a time, with the same gradient" for chunk in (8, 4) if chunk >= fitting]
+    weights = load_file(run.weights)
+    for name, value in load_file(asked.weights).items():
+        torch.testing.assert_close(*(_without_key_biases(name, v) for v in (weights[name], value)), rtol=0, atol=2e-5)
+
+
+def _without_key_biases(name, value):
+    """Attention does not depend on them: their gradients are rounding alone, of which AdamW makes whole steps."""
+    if not name.endswith("attn.in_proj_bias"):
+        return value
+    queries, _, values = value.chunk(3)
+    return torch.cat([queries, values])
 
 
 def test_a_run_remembers_how_many_pairs_fit(sample, base, tmp_path, monkeypatch):
-    config, workspace = settings(base, {"mode": "captions"}), fresh(sample, tmp_path)
+    config, workspace = settings(base, CAPTIONS), fresh(sample, tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(loop, "accumulate_gradient", fits(4, OUT_OF_MEMORY[0]))
         stop_after(train(config, sample, workspace), 1)
@@ -434,12 +451,26 @@ def test_where_not_even_one_pair_fits_the_way_out_is_said(sample, base, tmp_path
     monkeypatch.setattr(loop, "accumulate_gradient", fits(0, error))
     says = "memory ran out on cpu with a single pair: choose a smaller base than '.*', or turn checkpointing on"
     with pytest.raises(TrainingError, match=says):
-        finish(train(settings(base, {"mode": "captions"}), sample, fresh(sample, tmp_path)))
+        finish(train(settings(base, CAPTIONS), sample, fresh(sample, tmp_path)))
+
+
+def test_a_resnet_too_learns_the_same_with_few_pairs_at_a_time(sample, tmp_path):
+    """Its batch normalisation would see chunks otherwise than a whole batch."""
+    resnet = small_base(tmp_path, image_size=32, layers=[1, 1, 1, 1], width=8)
+    (whole, weights), (chunked, others) = (
+        trained(resnet, sample, tmp_path, mode="captions", epochs=1, chunk_size=size) for size in (0, 5)
+    )
+    losses = [[s.training_loss for s in run.steps() if s.training_loss] for run in (whole, chunked)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    before = base_state(resnet)
+    for name in (name for name in before if "running" in name):
+        assert torch.equal(weights[name], before[name])
+        assert torch.equal(others[name], before[name])
 
 
 def test_another_error_of_torch_is_not_taken_for_want_of_memory(sample, base, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "accumulate_gradient", fits(4, RuntimeError("mat1 and mat2 shapes cannot be multiplied")))
-    config, workspace = settings(base, {"mode": "captions"}), fresh(sample, tmp_path)
+    config, workspace = settings(base, CAPTIONS), fresh(sample, tmp_path)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         finish(train(config, sample, workspace))
     assert "memory ran out" not in (load_run(workspace, run_id(config, sample)).folder / "log.txt").read_text()
@@ -550,7 +581,8 @@ def test_a_tower_that_is_not_tuned_stays_bit_for_bit(sample, base, tmp_path, tun
 
 def test_augmentation_changes_training_and_not_what_validates(sample, base, tmp_path):
     (plain, weights), (light, others) = (
-        trained(base, sample, tmp_path, mode="captions", augmentation=augmentation) for augmentation in ("none", "light")
+        trained(base, sample, tmp_path, mode="captions", augmentation=augmentation)
+        for augmentation in ("none", "light")
     )
     assert not torch.equal(weights["visual.proj"], others["visual.proj"])
     first, its = plain.steps()[0], light.steps()[0]

@@ -49,3 +49,24 @@ def test_multi_positive_by_the_formula():
         total += np.mean([-np.mean([log_p[i, j] for j in range(4) if classes[j] == classes[i]]) for i in range(4)])
     ours = contrastive_loss(images, texts, torch.tensor(5.0, dtype=torch.float64), torch.tensor(classes))
     assert ours.item() == pytest.approx(total / 2)
+
+
+def test_with_equal_texts_multi_positive_is_the_paper_loss_and_has_its_gradient():
+    """So it is in fine-tuning on labels, where a class has one sentence."""
+    classes = torch.tensor([0, 1, 0, 2, 1, 0, 0])
+    images, prompts, scale = features(seed=1), features(3, seed=2), torch.tensor(10.0, dtype=torch.float64)
+
+    def gradients(*target):
+        return torch.autograd.grad(contrastive_loss(images, prompts[classes], scale, *target), (images, prompts))
+
+    for a, b in zip(gradients(), gradients(classes), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_the_parts_of_several_processes_add_up_to_the_loss():
+    images, texts, scale, classes = features(seed=1), features(seed=2), torch.tensor(9.0), torch.arange(7) % 3
+    for target in (None, classes):
+        parts = [
+            contrastive_loss(images, texts, scale, target, rows) for rows in (slice(0, 3), slice(3, 4), slice(4, 7))
+        ]
+        assert sum(parts).item() == pytest.approx(contrastive_loss(images, texts, scale, target).item(), abs=1e-12)
