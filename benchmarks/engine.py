@@ -1,7 +1,8 @@
 """This engine against the loops that people use, with equal mathematics in float32, in turns within one run.
 
-    python -m benchmarks.engine               # everything: about a quarter of an hour on 2 cores
-    python -m benchmarks.engine --only builtin
+    python -m benchmarks.engine steps      # about 5 minutes on 2 cores
+    python -m benchmarks.engine files      # about 5 minutes
+    python -m benchmarks.engine memory     # about 10 minutes
 
 Three things are timed. A step (forward, loss, backward, AdamW) on tensors that lie ready, batch 32; an epoch from JPEG
 files of 640 x 480 to new weights, batch 32, the built-in model; and the peak memory of a step, in a process of its own.
@@ -46,6 +47,7 @@ from clipdemo.training.optimizer import make_optimizer
 from clipdemo.training.pairs import Batch, Pairs
 from clipdemo.training.vocabulary import UsedRows
 
+app = typer.Typer()
 BATCH, RATE = 32, 1e-5
 NAMES = {"builtin": f"local-dir:{BUILT_IN_FOLDER}", "ViT-B-32": "ViT-B-32-quickgelu"}  # random weights do for speed
 FILES, EPOCHS, SIDES = 1024, 2, (640, 480)
@@ -233,25 +235,20 @@ def _preprocessing(clip: Clip) -> dict[str, object]:
 
 def peak_megabytes(model: str, mode: Mode, loop: str, batch: int, chunk_size: int) -> int:
     """What two steps take at most beside what was there before them: weights' moments and gradients included."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.engine",
-        "--measure-memory",
-        f"{model},{mode},{loop},{batch},{chunk_size}",
-    ]
+    command = [sys.executable, "-m", "benchmarks.engine", "one-memory", model, mode, loop, str(batch), str(chunk_size)]
     return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1])
 
 
-def _measure_memory(model: str, mode: Mode, loop: str, batch: str, chunk_size: str) -> None:
+@app.command(hidden=True)
+def one_memory(model: str, mode: str, loop: str, n: int, chunk_size: int) -> None:
+    """What `memory` starts: two steps, and how much more memory the process has taken by then."""
     import resource
 
-    n = int(batch)
     clip = make_clip(model)
     pairs = make_pairs(clip, mode, n)
     rows = np.arange(n)
     if loop == "clipdemo":
-        engine = Engine(clip, pairs, int(chunk_size))
+        engine = Engine(clip, pairs, chunk_size)
         made = pairs.batch(rows)
         turn: Callable[[], float] = lambda: engine.step(made)  # noqa: E731
     else:
@@ -265,46 +262,49 @@ def _measure_memory(model: str, mode: Mode, loop: str, batch: str, chunk_size: s
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) >> 20)
 
 
-def main(
-    only: Annotated[str, typer.Option(help="builtin or ViT-B-32; left out: both.")] = "",
+@app.command("steps")
+def measure_steps(
     rounds: Annotated[int, typer.Option(help="Of steps of the built-in model; a third for ViT-B/32.")] = 9,
-    measure_memory: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
-    """Measure, tabulate, keep."""
-    if measure_memory:
-        _measure_memory(*measure_memory.split(","))
-        return
+    """Steps on tensors that lie ready, both models, both kinds of pairs."""
     how = machine.prepare_cpu()  # for all loops alike
     limit = product_limit()
     print(f"{how}; limit {limit:.0f} GFLOP/s", flush=True)
-    result: dict[str, object] = {"cpu": how, "limit_gflop_per_second": round(limit, 1), "steps": {}}
-    for model in [only] if only else NAMES:
+    result: dict[str, object] = {"cpu": how, "limit_gflop_per_second": round(limit, 1)}
+    for model in NAMES:
         for mode in MODES:
             figures = steps(model, mode, rounds if model == "builtin" else max(3, rounds // 3))
             figures["share_of_limit"] = round(figures["gflop_per_second"] / limit, 3)
-            result["steps"][f"{model}, {mode}"] = figures
+            result[f"{model}, {mode}"] = figures
             print(f"{model}, {mode}: {figures}", flush=True)
-    if only != "ViT-B-32":
-        with tempfile.TemporaryDirectory() as folder:
-            result["from_files"] = {mode: epochs(mode, Path(folder)) for mode in MODES}
-        print(result["from_files"], flush=True)
-    if only != "builtin":
-        result["peak_megabytes, ViT-B-32, captions, batch 64"] = {
-            name: peak_megabytes("ViT-B-32", "captions", loop, 64, chunk)
-            for name, loop, chunk in (
-                ("open_clip", "open_clip", 0),
-                ("transformers", "transformers", 0),
-                ("clipdemo", "clipdemo", 0),
-                ("clipdemo, 16 pairs at a time", "clipdemo", 16),
-            )
-        }
-        result["peak_megabytes, ViT-B-32, captions, batch 1024, 16 pairs at a time"] = peak_megabytes(
-            "ViT-B-32", "captions", "clipdemo", 1024, 16
-        )
-        print({k: v for k, v in result.items() if k.startswith("peak")}, flush=True)
-    name, option = (f"engine-{only}", f" --only {only}") if only else ("engine", "")
-    keep(name, f"python -m benchmarks.engine{option}", result)
+            keep("engine-steps", "python -m benchmarks.engine steps", result)
+
+
+@app.command("files")
+def measure_files() -> None:
+    """Epochs from JPEG files to weights, the built-in model."""
+    machine.prepare_cpu()
+    with tempfile.TemporaryDirectory() as folder:
+        result = {mode: epochs(mode, Path(folder)) for mode in MODES}
+    print(result)
+    keep("engine-files", "python -m benchmarks.engine files", result)
+
+
+@app.command("memory")
+def measure_memory() -> None:
+    """Peak memory of steps of ViT-B/32 on captions, each in a process of its own."""
+    result: dict[str, object] = {}
+    for name, loop, batch, chunk in (
+        ("open_clip, batch 64", "open_clip", 64, 0),
+        ("transformers, batch 64", "transformers", 64, 0),
+        ("clipdemo, batch 64", "clipdemo", 64, 0),
+        ("clipdemo, batch 64, 16 pairs at a time", "clipdemo", 64, 16),
+        ("clipdemo, batch 1024, 16 pairs at a time", "clipdemo", 1024, 16),
+    ):
+        result[name] = peak_megabytes("ViT-B-32", "captions", loop, batch, chunk)
+        print(name, result[name], "MB", flush=True)
+        keep("engine-memory", "python -m benchmarks.engine memory", {"peak_megabytes": result})
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

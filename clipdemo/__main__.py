@@ -203,7 +203,10 @@ def _with_bars(recorder: Recorder, activity: Activity[T]) -> T:
     )
     console = Console(stderr=True, highlight=False)
     logging.getLogger("clipdemo").setLevel(logging.INFO)
-    logging.basicConfig(handlers=[RichHandler(console=console, show_time=False, show_level=False, show_path=False)])
+    logging.basicConfig(
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_time=False, show_level=False, show_path=False)],
+    )
     with Bars(*columns, console=console) as bars:
         tasks: dict[str, object] = {}
         follow = recorder.follow(activity)

@@ -19,6 +19,8 @@ import torch
 from platformdirs import user_cache_path
 from torch.nn import functional
 
+from clipdemo.errors import BadSettings
+
 log = logging.getLogger(__name__)
 
 FLOAT32_ERROR = 1e-3  # of a product of two 512 x 768 normal matrices; bfloat16's is 0.3, TensorFloat's 0.05
@@ -29,7 +31,10 @@ _SHAPES = ((8, 50, 768, 12), (64, 37, 192, 3))  # pictures, tokens, width, heads
 def pick_device() -> torch.device:
     """CUDA, else Apple's GPU, else the CPU; `CLIPDEMO_DEVICE` overrides. One GPU a process under torchrun."""
     if name := os.environ.get("CLIPDEMO_DEVICE"):
-        return torch.device(name)
+        try:
+            return torch.device(name)
+        except RuntimeError:
+            raise BadSettings(f"CLIPDEMO_DEVICE = {name!r} is no device: use cpu, cuda, cuda:1 or mps") from None
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -89,6 +89,6 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        gradient = gradient.contiguous()
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd may hand it to others too
         dist.all_reduce(gradient)
         return gradient[ctx.ranks.share(len(gradient))], None, None

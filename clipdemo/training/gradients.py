@@ -48,10 +48,19 @@ def accumulate_gradient(
     with their running statistics when the batch is in chunks: a chunk's own would not be the batch's.
     """
     ranks, n = ranks or Ranks(), n or len(batch)
-    pixels = augmented(batch.pixels, seed, n, ranks.share(n)) if augment else batch.pixels
+    share = ranks.share(n)
+
+    def picture_features(rows: Tensor) -> Tensor:
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        pixels = batch.pixels[first:last]
+        if augment:  # a chunk at a time: augmented pictures are four times as large
+            start = share.start or 0
+            pixels = augmented(pixels, seed, n, slice(start + first, start + last))
+        return clip.image_features(pixels)
+
     chunked = 0 < chunk_size < len(batch)
     with _fixed_statistics(clip.network) if chunked else nullcontext():
-        pictures = _Side(clip.image_features, pixels, chunk_size, 2 * seed)
+        pictures = _Side(picture_features, torch.arange(len(batch)), chunk_size, 2 * seed)
         texts = _Side(
             lambda tokens: text_features(clip, tokens, batch.templates),
             batch.tokens, chunk_size * batch.templates, 2 * seed + 1,
@@ -61,7 +70,7 @@ def accumulate_gradient(
             ranks.gather(texts.leaf[batch.text_of], n),
             clip.network.logit_scale.exp(),
             classes,
-            ranks.share(n),
+            share,
         )
         loss.backward()
         pictures.go_back()

@@ -90,7 +90,8 @@ class _Training:
         self.train_rows = pairs.split("train")
         self._check_shares()
         choose_trained(clip.network, self.config)
-        clip.network.set_grad_checkpointing(self.config.checkpointing)
+        if self.config.checkpointing:  # open_clip's wrapper of HF's towers takes even "off" for "on"
+            clip.network.set_grad_checkpointing(True)
         self.rows = _used_rows(clip, pairs)
         self.optimizer = make_optimizer(clip.network, self.config)
         self.averages = _averages(clip.network) if self.config.averaging else {}

@@ -63,7 +63,9 @@ def _blocks(tower: nn.Module, config: RunConfig) -> list[nn.Module]:
 
 def _heads(visual: nn.Module, text: nn.Module) -> list[object]:
     """What comes after the last blocks."""
-    norms = [p for module in (visual.ln_post, text.ln_final) for p in module.parameters()]
+    pools = [getattr(visual, name, None) for name in ("attn_pool", "attn_pool_contrastive")]
+    modules = (visual.ln_post, text.ln_final, *(pool for pool in pools if pool is not None))
+    norms = [p for module in modules for p in module.parameters()]
     projection = text.text_projection
     return [*norms, visual.proj, *(projection.parameters() if isinstance(projection, nn.Module) else (projection,))]
 

@@ -15,7 +15,7 @@ from clipdemo import towers
 
 
 class UsedRows:
-    """Trains only the used rows of the network's token table, which takes the table's place until `restored`."""
+    """Trains only the used rows of the network's token table, which takes the table's place; `table` gives it back."""
 
     def __init__(self, network: nn.Module, used: np.ndarray) -> None:
         """`used`: distinct token ids in ascending order, int. Order keeps the end-of-text token the largest."""

@@ -161,6 +161,19 @@ def test_gathered_parts_are_the_whole_and_get_the_gradients_of_all_ranks(process
     torch.testing.assert_close(torch.cat([grad for _, grad in answers]), whole.grad, rtol=1e-14, atol=0)
 
 
+def both_gathered(ranks):
+    """Two gathered parts whose sum hands one and the same gradient to both."""
+    parts = [(k * whole_rows(5)[ranks.share(5)]).requires_grad_() for k in (1, 2)]
+    (ranks.gather(parts[0], 5) + ranks.gather(parts[1], 5)).square().sum().backward()
+    return [part.grad for part in parts]
+
+
+def test_adding_a_gradient_up_does_not_change_it_for_others(processes):
+    grads = zip(*processes.run(2, both_gathered), strict=True)
+    for grad in map(torch.cat, grads):
+        torch.testing.assert_close(grad, 2 * 2 * 3 * whole_rows(5))
+
+
 def added_up(ranks):
     one = 10.0**ranks.rank
     tensors = [

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clipdemo import sampling
+from clipdemo import sampling, towers
 from clipdemo.errors import TrainingError, WorkspaceError
 from clipdemo.evaluation import top_k_accuracy
 from clipdemo.models import open_model
@@ -589,10 +589,18 @@ def test_augmentation_changes_training_and_not_what_validates(sample, base, tmp_
     assert (first.validation_loss, first.validation_top1) == (its.validation_loss, its.validation_top1)
 
 
-@pytest.mark.parametrize("mode", ["captions", "labels"])
-def test_checkpointing_gives_the_same_weights(sample, base, tmp_path, mode):
-    (_, weights), (_, others) = (
-        trained(base, sample, tmp_path, mode=mode, checkpointing=checkpointing) for checkpointing in (False, True)
-    )
+def test_checkpointing_computes_blocks_again_and_gives_the_same_weights(sample, base, tmp_path, monkeypatch):
+    blocks = []
+
+    def counted(block, *arguments, **named):
+        blocks.append(block)
+        return checkpoint(block, *arguments, **named)
+
+    checkpoint = towers.checkpoint
+    monkeypatch.setattr(towers, "checkpoint", counted)
+    _, weights = trained(base, sample, tmp_path, mode="captions")
+    assert blocks == []
+    _, others = trained(base, sample, tmp_path, mode="captions", checkpointing=True)
+    assert len(blocks) >= 18 * 4  # steps, and blocks of both towers
     for name, value in weights.items():
         torch.testing.assert_close(others[name], value, rtol=0, atol=1e-6)
