@@ -32,7 +32,7 @@ import typer
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import keep
+from benchmarks.machine import keep, peak_bytes
 from benchmarks.peers import OpenClipPeer, TransformersPeer
 from benchmarks.peers import Pairs as Files
 from clipdemo import machine
@@ -242,8 +242,6 @@ def peak_megabytes(model: str, mode: Mode, loop: str, batch: int, chunk_size: in
 @app.command(hidden=True)
 def one_memory(model: str, mode: str, loop: str, n: int, chunk_size: int) -> None:
     """What `memory` starts: two steps, and how much more memory the process has taken by then."""
-    import resource
-
     clip = make_clip(model)
     pairs = make_pairs(clip, mode, n)
     rows = np.arange(n)
@@ -259,7 +257,7 @@ def one_memory(model: str, mode: str, loop: str, n: int, chunk_size: int) -> Non
     before = psutil.Process().memory_info().rss
     for _ in range(2 if n < 512 else 1):
         turn()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) >> 20)
+    print((peak_bytes() - before) >> 20)
 
 
 @app.command("steps")

@@ -27,3 +27,9 @@ def keep(name: str, command: str, result: dict[str, object]) -> None:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=2) + "\n")
     print(f"written to {path}")
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had at once. Not `ru_maxrss`, which begins with what its parent held."""
+    status = Path("/proc/self/status").read_text().split()
+    return int(status[status.index("VmHWM:") + 1]) * 1024

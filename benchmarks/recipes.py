@@ -12,22 +12,18 @@ labels, MedNIST's 2,400 pictures where ../shared/data/mednist.zip is there.
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import typer
 
 from benchmarks.machine import keep
-from clipdemo import sources
 from clipdemo.comparison import evaluate, load_predictions
 from clipdemo.evaluation import SCORE
 from clipdemo.presets import PRESETS, preset
 from clipdemo.progress import finish
-from clipdemo.records import DEFAULT_TEMPLATE, MODES, Mode, Option, RunConfig, SampleConfig
+from clipdemo.records import DEFAULT_TEMPLATE, MODES, CleaningRules, Mode, RunConfig, SampleConfig
 from clipdemo.sampling import Sample, draw_sample
 from clipdemo.training.loop import train
 from clipdemo.workspace import Workspace
@@ -59,39 +55,15 @@ FACTORS: dict[Mode, list[list[dict[str, object]]]] = {
 }
 
 
-class MedNist:
-    """Six folders of pictures, labels only: see ../shared/data/README.md."""
-
-    name, synthetic = "mednist", False
-    synonyms: Mapping[str, str] = {}
-    names: ClassVar = {
-        "AbdomenCT": "abdomen CT", "BreastMRI": "breast MRI", "CXR": "chest X-ray", "ChestCT": "chest CT",
-        "Hand": "hand X-ray", "HeadCT": "head CT",
-    }  # fmt: skip
-    classes = tuple(names.values())
-
-    def __init__(self, path: Path) -> None:
-        self.archive = zipfile.ZipFile(path)
-        self.members = sorted(name for name in self.archive.namelist() if name.endswith(".jpeg"))
-
-    def table(self) -> pd.DataFrame:
-        """One row a picture; the captions all say the same and are not for training."""
-        labels = [self.names[name.split("/")[-2]] for name in self.members]
-        same = {"caption": "a picture without a caption of its own", "modality": "", "group": ""}
-        return pd.DataFrame({"id": self.members, "label": labels}, dtype="str").assign(**same)
-
-    def pictures(self, rows: Sequence[int]) -> Iterator[bytes | None]:
-        """The files as they lie in the archive."""
-        return (self.archive.read(self.members[row]) for row in rows)
-
-
-def _mednist(seed: int, options: Mapping[str, Option]) -> MedNist:
-    return MedNist(MEDNIST)
-
-
-sources.SOURCES["mednist"] = _mednist
+MEDNIST_NAMES = {
+    "AbdomenCT": "abdomen CT", "BreastMRI": "breast MRI", "CXR": "chest X-ray", "ChestCT": "chest CT",
+    "Hand": "hand X-ray", "HeadCT": "head CT",
+}  # fmt: skip
 PHANTOM = SampleConfig(samples=5120, seed=100, train=0.64, validation=0.32, test=0.04)
-REAL = SampleConfig(source="mednist", samples=1200, seed=100, train=0.32, validation=0.64, test=0.04)
+REAL = SampleConfig(
+    source="folder", samples=1200, seed=100, train=0.32, validation=0.64, test=0.04,
+    options={"path": str(MEDNIST)}, cleaning=CleaningRules(synonyms=MEDNIST_NAMES),
+)  # fmt: skip
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,16 +13,30 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
 from clipdemo.errors import ClipDemoError, Stopped
 from clipdemo.jobs import Recorder, create_job, load_job, recorded
-from clipdemo.options import Settings, takes
+from clipdemo.options import Settings, source_options, takes
 from clipdemo.presets import PRESETS, configured
 from clipdemo.progress import Activity, T, finish
-from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, MODES, Comparison, RunConfig, SampleConfig, percent
+from clipdemo.records import (
+    BUILT_IN_BASE,
+    DEFAULT_TEMPLATE,
+    MODES,
+    RETRIEVAL_DEPTHS,
+    CleaningReport,
+    CleaningRules,
+    Comparison,
+    Evaluation,
+    RunConfig,
+    SampleConfig,
+    percent,
+)
+from clipdemo.sources import resolved
 from clipdemo.workspace import Workspace
 
 app = typer.Typer(
@@ -44,10 +58,29 @@ PresetOption = Annotated[
 ]
 
 
+NOT_TYPED = {"cleaning", "options", "fingerprint"}  # a sample's settings that come from other records' options
+SourceOptions = source_options()
+
+
+def _sample_config(
+    place: Workspace, job: str | None, sample: Settings, cleaning: Settings, source: Settings
+) -> SampleConfig:
+    """What was asked for, resolved; where that cannot be, a job that a page has prepared ends with the reason."""
+    try:
+        return resolved(SampleConfig(**sample, cleaning=CleaningRules(**cleaning), options=source))
+    except ClipDemoError:
+        if job:
+            with recorded(load_job(place, job)):
+                raise
+        raise
+
+
 @app.command()
-@takes(without={"mode"}, sample=SampleConfig, run=RunConfig)
+@takes(without={"mode", *NOT_TYPED}, sample=SampleConfig, cleaning=CleaningRules, source=SourceOptions, run=RunConfig)
 def experiment(
     sample: Settings,
+    cleaning: Settings,
+    source: Settings,
     run: Settings,
     preset: PresetOption = "plain",
     workspace: WorkspaceOption = None,
@@ -57,8 +90,9 @@ def experiment(
     from clipdemo.experiment import run_experiment
 
     with _plain_errors():
-        sample_config, runs = SampleConfig(**sample), tuple(configured(preset, mode, run) for mode in MODES)
         place = Workspace(workspace)
+        sample_config = _sample_config(place, job, sample, cleaning, source)
+        runs = tuple(configured(preset, mode, run) for mode in MODES)
         settings = {"sample": sample_config.model_dump(mode="json"), "runs": [r.model_dump(mode="json") for r in runs]}
         with _job(place, job, "experiment", settings) as recorder:
             comparison = _with_bars(recorder, run_experiment(sample_config, runs, place))
@@ -68,27 +102,57 @@ def experiment(
 
 
 @app.command()
-@takes(settings=SampleConfig)
-def sample(settings: Settings, workspace: WorkspaceOption = None, job: JobOption = None) -> None:
+@takes(without=NOT_TYPED, sample=SampleConfig, cleaning=CleaningRules, source=SourceOptions)
+def sample(
+    sample: Settings,
+    cleaning: Settings,
+    source: Settings,
+    workspace: WorkspaceOption = None,
+    job: JobOption = None,
+) -> None:
     """Draw a sample: clean the source, balance the classes, split without leaks. Prints the sample's id."""
     from clipdemo.sampling import draw_sample
 
     with _plain_errors():
-        config = SampleConfig(**settings)
         place = Workspace(workspace)
+        config = _sample_config(place, job, sample, cleaning, source)
         with _job(place, job, "sample", {"sample": config.model_dump(mode="json")}) as recorder:
             drawn = _with_bars(recorder, draw_sample(config, place))
             recorder.made["sample"] = drawn.id
-        table = Table(title=f"{drawn.report.rows:,} rows of {config.source}: where they went")
-        table.add_column("rows", justify="right")
-        table.add_column("")
-        for entry in drawn.report.dropped:
-            table.add_row(f"{entry.count:,}", f"left out: {entry.reason}")
-        table.add_row(f"{drawn.report.not_drawn:,}", "clean, not needed")
-        for split, size in drawn.sizes.items():
-            table.add_row(f"{size:,}", split)
-        screen.print(table)
+        _print_report(drawn.report, config.source, drawn.sizes)
         print(drawn.id)
+
+
+@app.command()
+@takes(without=NOT_TYPED, sample=SampleConfig, cleaning=CleaningRules, source=SourceOptions)
+def look(
+    sample: Settings,
+    cleaning: Settings,
+    source: Settings,
+    workspace: WorkspaceOption = None,
+    job: JobOption = None,
+) -> None:
+    """Look at a source before drawing from it: columns, classes, what would be left out, what a sample costs."""
+    from clipdemo.survey import survey_source
+
+    with _plain_errors():
+        place = Workspace(workspace)
+        config = _sample_config(place, job, sample, cleaning, source)
+        with _job(place, job, "look", {"sample": config.model_dump(mode="json")}) as recorder:
+            found = _with_bars(recorder, survey_source(config, place))
+        _print_report(found.report, config.source, {})
+        for use, column in found.columns.items():
+            screen.print(f"{use} column: {column} (of {', '.join(found.available_columns)})", markup=False)
+        classes = ", ".join(f"{label} {n:,}" for label, n in found.report.source_classes.items())
+        screen.print(f"classes: {classes or 'none, there are no labels'}", markup=False)
+        if found.report.no_labels:
+            values = ", ".join(f"{value!r} {n:,}" for value, n in list(found.report.no_labels.items())[:20])
+            screen.print(f"no labels (take one back with --synonym VALUE=CLASS): {values}", markup=False)
+        seconds, to_fetch = found.cost(config.samples)
+        screen.print(
+            f"{min(config.samples, found.report.kept):,} pictures: about {seconds:.0f} s"
+            + (f" and {to_fetch / 1e6:,.0f} MB to fetch" if to_fetch else "")
+        )
 
 
 @app.command()
@@ -143,9 +207,7 @@ def evaluate(
         with _job(place, job, "evaluate", {"sample_id": sample, "run": run, "base": base}) as recorder:
             result = _with_bars(recorder, measure(data, place, trained, base, template))
             recorder.made["evaluation"] = result.predictions
-        screen.print(
-            f"{result.name}: top-1 {percent(result.top1)}, top-3 {percent(result.top3)} of {result.n:,} pictures"
-        )
+        _print_models([result], f"{result.n:,} test pictures of {result.sample}")
         print(result.predictions)
 
 
@@ -220,16 +282,42 @@ def _with_bars(recorder: Recorder, activity: Activity[T]) -> T:
             bars.update(tasks[progress.stage], completed=progress.done, total=progress.total, note=progress.note)
 
 
-def _print_comparison(comparison: Comparison) -> None:
-    table = Table(title=f"{comparison.models[0].n:,} test pictures of {comparison.sample}")
-    table.add_column("model")
-    table.add_column("top-1", justify="right")
-    table.add_column("top-3", justify="right")
-    for model in comparison.models:
-        table.add_row(model.name, percent(model.top1), percent(model.top3))
+def _print_report(report: CleaningReport, source: str, sizes: dict[str, int]) -> None:
+    """Where every row went, as a table."""
+    table = Table(title=f"{report.rows:,} rows of {source}: where they went")
+    table.add_column("rows", justify="right")
+    table.add_column("")
+    table.add_column("for example", overflow="fold", max_width=60)
+    for entry in report.dropped:
+        table.add_row(f"{entry.count:,}", f"left out: {entry.reason}", escape("; ".join(entry.examples)))
+    table.add_row(f"{report.not_drawn:,}", "clean, not needed" if sizes else "clean")
+    for split, size in sizes.items():
+        table.add_row(f"{size:,}", split)
     screen.print(table)
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    _print_models(comparison.models, f"{comparison.models[0].n:,} test pictures of {comparison.sample}")
     if comparison.synthetic:
         screen.print("These pictures are synthetic: drawn by this program, of nobody.")
+
+
+def _print_models(models: Sequence[Evaluation], title: str) -> None:
+    """Class numbers where the sample has labels, retrieval numbers where it has captions."""
+    columns: dict[str, list[str]] = {"model": [model.name for model in models]}
+    if all(model.top1 is not None for model in models):
+        columns["top-1"] = [percent(model.top1) for model in models]
+        columns["top-3"] = [percent(model.top3) for model in models]
+    if all(model.retrieval for model in models):
+        for k in RETRIEVAL_DEPTHS:
+            columns[f"caption in first {k}"] = [percent(model.retrieval.image_to_text[k]) for model in models]
+        columns["picture in first 10"] = [percent(model.retrieval.text_to_image[10]) for model in models]
+    table = Table(title=title)
+    for name in columns:
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    screen.print(table)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from clipdemo.records import SPLITS, CleaningReport, Comparison, Mode, Step, percent
+from clipdemo.records import CONTEXT_TOKENS, SPLITS, CleaningReport, Comparison, Mode, Step, percent
 
 # Okabe and Ito (2008): safe for the colour-blind, and 3:1 or more on the white and on the dark ground.
 MODEL_COLOURS = {"base": "#8E9199", "captions": "#0072B2", "labels": "#D55E00"}
@@ -126,6 +126,43 @@ def class_shares(report: CleaningReport) -> go.Figure:
             "tickfont": _TEXT,
         },
         yaxis={"autorange": "reversed", "automargin": True, "tickfont": _TEXT},
+    )
+    return figure
+
+
+def caption_lengths(tokens: np.ndarray) -> go.Figure:
+    """How many captions have so many tokens, with the line where CLIP stops reading; the last bar is all longer ones.
+
+    `tokens` is int (n_captions,), start and end included.
+    """
+    width, most = 7, 25 * 7
+    bars = np.bincount(np.minimum(tokens, most) // width, minlength=most // width + 1)
+    starts = np.arange(len(bars)) * width
+    names = [f"{start} to {start + width - 1} tokens" for start in starts[:-1]] + [f"{most} tokens or more"]
+    figure = go.Figure()
+    figure.add_bar(
+        x=starts + width / 2,
+        y=bars,
+        width=width * 0.92,
+        marker={
+            "color": [MODEL_COLOURS["captions"] if start < CONTEXT_TOKENS else "#8E9199" for start in starts],
+            "line": {"width": 0},
+        },
+        customdata=names,
+        hovertemplate="%{customdata}: %{y:,} captions<extra></extra>",
+    )
+    cut = int((tokens > CONTEXT_TOKENS).sum())
+    figure.add_vline(
+        x=CONTEXT_TOKENS,
+        line={"dash": "dash", "width": 2, "color": "#8E9199"},
+        annotation={"text": f"CLIP reads {CONTEXT_TOKENS}; {cut:,} of {len(tokens):,} are cut", "font": _TEXT},
+    )
+    figure.update_layout(
+        height=340,
+        showlegend=False,
+        margin={"l": 8, "r": 16, "t": 32, "b": 44},
+        xaxis={"title": {"text": "tokens of the caption"}, "tickfont": _TEXT, "range": [0, most + width]},
+        yaxis={"title": {"text": "captions"}, "tickfont": _TEXT},
     )
     return figure
 

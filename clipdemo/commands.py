@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from clipdemo.records import MODEL_NAMES, Comparison, Record, RunConfig, SampleConfig
+from clipdemo.records import MODEL_NAMES, CleaningRules, Comparison, Record, RunConfig, SampleConfig
 
 PROGRAM = "python -m clipdemo"
 
@@ -14,9 +14,13 @@ def sample_arguments(config: SampleConfig) -> list[str]:
     """The options that draw this sample: size and seed always, the others where they are not the default."""
     arguments = ["--source", config.source, "--samples", str(config.samples), "--seed", str(config.seed)]
     arguments += _changed(config, SampleConfig(), ("train", "validation", "test"))
-    arguments += [part for label in config.exclude for part in ("--exclude", label)]
-    arguments += [part for name, value in config.options.items() for part in ("--option", f"{name}={_text(value)}")]
-    return arguments
+    rules = config.cleaning
+    arguments += _changed(
+        rules, CleaningRules(), [n for n in CleaningRules.model_fields if n not in ("exclude", "synonyms")]
+    )
+    arguments += [part for label in rules.exclude for part in ("--exclude", label)]
+    arguments += [part for wording, name in rules.synonyms.items() for part in ("--synonym", f"{wording}={name}")]
+    return arguments + [part for name, value in config.options.items() for part in _option(_flag(name), value)]
 
 
 def run_arguments(config: RunConfig) -> list[str]:
@@ -54,7 +58,11 @@ def _as_one_experiment(comparison: Comparison) -> RunConfig | None:
 
 def _changed(config: Record, default: Record, names: Iterable[str]) -> list[str]:
     changed = ((name, getattr(config, name)) for name in names if getattr(config, name) != getattr(default, name))
-    return [part for name, value in changed for part in _option(name.replace("_", "-"), value)]
+    return [part for name, value in changed for part in _option(_flag(name), value)]
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _option(name: str, value: object) -> tuple[str, ...]:

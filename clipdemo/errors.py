@@ -33,7 +33,14 @@ class SampleError(ClipDemoError):
 
 
 class PictureError(ClipDemoError):
-    """Bytes that are not a picture, or a picture too large to open."""
+    """Bytes that are not a picture, or a picture too large to open.
+
+    `reason` is the kind of trouble in a few words, the same for all pictures that have it, so that they can be counted.
+    """
+
+    def __init__(self, message: str, reason: str = "picture cannot be read") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ModelError(ClipDemoError):

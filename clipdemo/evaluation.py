@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from clipdemo.records import ClassScore
+from clipdemo.records import RETRIEVAL_DEPTHS, ClassScore, Retrieval
 
 SCORE = "score: "  # prefix of the predictions' columns that hold a class's cosine similarity
 
@@ -25,6 +25,27 @@ def ranks(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
 def top_k_accuracy(scores: np.ndarray, target: np.ndarray, k: int) -> float:
     """Fraction of rows whose true class is among the `k` best. Not for unequal classes without the per-class view."""
     return float((ranks(scores, target) < k).mean())
+
+
+def retrieval(similarity: np.ndarray, texts: Sequence[str]) -> Retrieval:
+    """Recall between pictures and their own texts, both ways.
+
+    `similarity` is float (n, n): picture i against the text of picture j. Pictures with equal texts are right answers
+    for each other, and equal texts take one place. Recall depends on n: not for comparing samples of other sizes.
+    """
+    distinct, text_of = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    first = np.array([np.flatnonzero(text_of == i)[0] for i in range(len(distinct))])
+    from_images = ranks(similarity[:, first], text_of)
+    best = np.where(text_of[:, None] == np.arange(len(distinct)), similarity[:, first], -np.inf).max(axis=0)
+    others = np.where(text_of[:, None] == np.arange(len(distinct)), -np.inf, similarity[:, first])
+    from_texts = (others >= best).sum(axis=0)
+    depths = {k: (float((from_images < k).mean()), float((from_texts < k).mean())) for k in RETRIEVAL_DEPTHS}
+    return Retrieval(
+        image_to_text={k: a for k, (a, _) in depths.items()},
+        text_to_image={k: b for k, (_, b) in depths.items()},
+        n=len(similarity),
+        n_texts=len(distinct),
+    )
 
 
 def evaluate_scores(scores: np.ndarray, labels: Sequence[str], classes: Sequence[str]) -> dict[str, object]:

@@ -9,16 +9,20 @@ from clipdemo.sampling import draw_sample
 from clipdemo.workspace import Workspace
 
 # In order; `clipdemo.progress.Progress.stage` says which one is under way.
-STAGES = ("sample", "pictures", "captions", "labels", "evaluate base", "evaluate captions", "evaluate labels")
+STAGES = ("source", "sample", "pictures", "captions", "labels", "evaluate base", "evaluate captions", "evaluate labels")
 
 
 def run_experiment(
     sample_config: SampleConfig, runs: tuple[RunConfig, ...], workspace: Workspace
 ) -> Activity[Comparison]:
-    """Does all of it; parts that are finished already, with the same settings, are found instead of repeated."""
+    """Does all of it; parts that are finished already, with the same settings, are found instead of repeated.
+
+    Of a sample without captions, or without labels, only the other fine-tuning is possible, and only that is done.
+    """
     sample = yield from draw_sample(sample_config, workspace)
     from clipdemo.training.loop import train  # imports torch: a user who sees pictures being drawn waits more gladly
 
+    runs = tuple(config for config in runs if config.mode in sample.texts)
     trained = []
     for config in runs:
         trained.append((yield from train(config, sample, workspace)))

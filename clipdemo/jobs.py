@@ -151,6 +151,7 @@ class Recorder:
         self.stages: dict[str, Progress] = {}
         self.made: dict[str, str] = {}
         self._written = 0.0
+        self._began: dict[str, float] = {}
 
     def follow(self, activity: Activity[T]) -> Iterator[Progress]:
         """Passes an activity's progress on, noting it down. Raises `Stopped` after somebody asked for it.
@@ -165,7 +166,9 @@ class Recorder:
                     self._write()
                     return end.value
                 new_stage = progress.stage not in self.stages
-                self.stages[progress.stage] = progress
+                now = time.monotonic()
+                seconds = round(now - self._began.setdefault(progress.stage, now), 1)
+                self.stages[progress.stage] = progress.model_copy(update={"seconds": seconds})
                 if new_stage or progress.done == progress.total or time.monotonic() - self._written > REPORT_SECONDS:
                     self._write()
                     if (self.job.folder / "stop").exists():

@@ -5,15 +5,38 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection
-from typing import Annotated, get_origin
+from typing import Annotated, get_args, get_origin
 
 import typer
+from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from clipdemo.records import Record
+from clipdemo.sources import SOURCES
 
 Settings = dict[str, object]  # a record's fields as the command line gave them, for the record to check
+
+
+def source_options() -> type[Record]:
+    """One record with the options of all sources, none of them set; their own records check them later."""
+    fields: dict[str, FieldInfo] = {}
+    users: dict[str, dict[str, list[str]]] = {}  # option -> what it says -> the sources that say so
+    for source, kind in SOURCES.items():
+        for name, field in kind.options.model_fields.items():
+            fields.setdefault(name, field)
+            users.setdefault(name, {}).setdefault(field.description, []).append(source)
+    return create_model(
+        "SourceOptions",
+        __base__=Record,
+        **{
+            name: (
+                bool | None if field.annotation is bool else str | None,
+                Field(None, description=" ".join(f"[{', '.join(who)}] {what}" for what, who in users[name].items())),
+            )
+            for name, field in fields.items()
+        },
+    )
 
 
 def takes(without: Collection[str] = (), **records: type[Record]) -> Callable[[Callable], Callable]:
@@ -59,6 +82,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         kind, default, flag = list[str] | None, None, flag.removesuffix("s")
     elif get_origin(kind) is tuple:
         kind, default = list[str] | None, None
-    option = typer.Option(*([flag, f"--no-{flag[2:]}"] if kind is bool else [flag]), help=field.description)
+    switch = kind is bool or bool in get_args(kind)
+    option = typer.Option(*([flag, f"--no-{flag[2:]}"] if switch else [flag]), help=field.description)
     default = inspect.Parameter.empty if default is PydanticUndefined else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

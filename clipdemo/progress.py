@@ -26,6 +26,7 @@ class Progress(BaseModel):
     done: int
     total: int
     note: str = ""
+    seconds: float = 0.0  # that the stage has been going, noted by a job
 
 
 Activity = Generator[Progress, None, T]

@@ -22,6 +22,7 @@ MODEL_NAMES = ("base", *MODES)
 Tune = Literal["everything", "image-tower", "text-tower", "last-blocks", "lora"]
 
 BUILT_IN_BASE = "builtin"
+CONTEXT_TOKENS = 77  # CLIP reads no more of a caption, start and end included
 DEFAULT_TEMPLATE = "A medical image of {label}"
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -56,38 +57,57 @@ def _one_line(error: ValidationError) -> str:
     return f"{name} = {first['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _named_value(text: str) -> tuple[str, Option]:
-    """ "rows=20000" -> ("rows", 20000)."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise ValueError("write NAME=VALUE, such as rows=20000")
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            continue
-    return name, value
+class CleaningRules(Record):
+    """What is left out of a source before a sample is drawn. Whatever is left out is counted by its reason."""
+
+    texts: Literal["auto", "both", "captions", "labels"] = Field(
+        "auto", description="What each picture needs: a caption, a label, both; auto: those that the source has."
+    )
+    exclude: tuple[str, ...] = Field((), description="A class to leave out; may be repeated.")
+    synonyms: dict[str, str] = Field(
+        {},
+        description="WORDING=CLASS: a label that means a class, or a value that is a class of its own after all; "
+        "repeatable.",
+    )
+    smallest_class: int = Field(
+        3, ge=1, le=1_000_000, description="Pictures that a class needs; fewer than 3 do not reach every split."
+    )
+    rare: Literal["drop", "merge"] = Field(
+        "drop", description="Classes with fewer pictures: left out, or merged into one class named rare."
+    )
+    foreign: Literal["keep", "drop"] = Field("keep", description="Captions that are not English: kept, or left out.")
+    repeats: Literal["remove", "one-side", "keep"] = Field(
+        "remove",
+        description="Pictures that repeat another, exactly or nearly: removed; kept in the other's split; or kept "
+        "anywhere, which leaks.",
+    )
+
+    @field_validator("synonyms", mode="before")
+    @classmethod
+    def _synonyms_may_be_lines(cls, synonyms: object) -> object:
+        """["pelvis=Pelvic cavity"] as {"pelvis": "Pelvic cavity"}."""
+        if not isinstance(synonyms, list | tuple):
+            return synonyms
+        pairs = [str(line).rpartition("=")[::2] for line in synonyms]
+        if not all(wording.strip() and name.strip() for wording, name in pairs):
+            raise ValueError("write WORDING=CLASS, such as pelvis=Pelvic cavity")
+        return {wording.strip(): name.strip() for wording, name in pairs}
 
 
 class SampleConfig(Record):
     """How a sample is drawn. The same values give the same sample on any machine."""
 
-    source: str = Field("phantom", description="Where pictures come from: phantom (built in, synthetic).")
-    samples: int = Field(4096, ge=12, le=10_000_000, description="Pictures in the sample, all three splits together.")
+    source: str = Field("phantom", description="Where pictures come from: phantom, pubmedvision, folder, table or hub.")
+    samples: int = Field(
+        4096, ge=12, le=10_000_000, description="Pictures in the sample, all three splits together; fewer if need be."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="The same seed gives the same numbers again.")
     train: Fraction = Field(0.8, description="Fraction for training; the same number a class.")
     validation: Fraction = Field(0.1, description="Fraction for choosing the best epoch.")
     test: Fraction = Field(0.1, description="Fraction for the final numbers.")
-    exclude: tuple[str, ...] = Field((), description="A class to leave out; may be repeated.")
-    options: dict[str, Option] = Field(
-        {}, description="A setting of the source, NAME=VALUE, such as rows=20000; repeatable."
-    )
-
-    @field_validator("options", mode="before")
-    @classmethod
-    def _options_may_be_words(cls, options: object) -> object:
-        """["rows=20000"] as {"rows": 20000}."""
-        return dict(_named_value(text) for text in options) if isinstance(options, list | tuple) else options
+    cleaning: CleaningRules = CleaningRules()
+    options: dict[str, Option] = {}  # of the source, see `clipdemo.sources.settings`
+    fingerprint: str = ""  # of the files that the source reads, so that changed files are another sample
 
     @model_validator(mode="after")
     def _fractions_add_up(self) -> Self:
@@ -181,7 +201,7 @@ class Step(Record):
     learning_rate: float | None = None
     logit_scale: float | None = None  # 1 / temperature
     validation_loss: float | None = None
-    validation_top1: Fraction | None = None
+    validation_top1: Fraction | None = None  # among the classes; among validation's captions where there are none
 
 
 class RunResult(Record):
@@ -207,8 +227,20 @@ class ClassScore(Record):
     n: int
 
 
+RETRIEVAL_DEPTHS = (1, 5, 10)
+
+
+class Retrieval(Record):
+    """Recall at 1, 5 and 10 between the `n` test pictures and their captions, by the number of places looked at."""
+
+    image_to_text: dict[int, Fraction]
+    text_to_image: dict[int, Fraction]
+    n: int
+    n_texts: int  # distinct captions; fewer than pictures where some say the same
+
+
 class Evaluation(Record):
-    """One model on one sample's test split. Every number is computed from the predictions saved beside it."""
+    """One model on one sample's test split. Class numbers come from the predictions saved beside it."""
 
     name: str  # base, captions or labels
     run: str | None  # the run whose weights these are; None for the base model
@@ -217,10 +249,11 @@ class Evaluation(Record):
     sample_hash: str
     template: str
     predictions: str  # the evaluation's folder, which holds predictions.parquet
-    top1: Fraction
-    top3: Fraction
     n: int
-    per_class: dict[str, ClassScore]
+    top1: Fraction | None = None  # None where the sample has no labels
+    top3: Fraction | None = None
+    per_class: dict[str, ClassScore] = {}
+    retrieval: Retrieval | None = None  # None where the sample has no captions
 
 
 class Comparison(Record):
@@ -238,11 +271,12 @@ class Comparison(Record):
 
 
 class DroppedRows(Record):
-    """Rows left out for one reason, with a few of the values that were found."""
+    """Rows left out for one reason, with a few of the values that were found, and pictures where there are any."""
 
     reason: str
     count: int
     examples: list[str] = []
+    pictures: list[str] = []  # files in the sample's folder `dropped`
 
 
 class CleaningReport(Record):
@@ -253,10 +287,13 @@ class CleaningReport(Record):
     sampled: int
     not_drawn: int
     relabelled: int  # kept rows whose label was another spelling of a class
-    source_classes: dict[str, int]  # of the whole cleaned source
+    source_classes: dict[str, int]  # of the whole cleaned source; empty where labels play no part
     split_classes: dict[Split, dict[str, int]] = {}
     shortfall: dict[str, int] = {}  # training pictures missing from a class's equal share
-    long_captions: int = 0  # sampled captions of more than about 77 tokens
+    wordings: dict[str, dict[str, int]] = {}  # a class -> other spellings of it and how often
+    no_labels: dict[str, int] = {}  # the most frequent values of the label column that are no label
+    long_captions: int = 0  # sampled captions that are cut at 77 tokens
+    foreign_captions: int = 0  # sampled captions that are not English
 
     @property
     def kept(self) -> int:

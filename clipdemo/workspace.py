@@ -1,6 +1,7 @@
 """Where everything lives on disk. Nothing else in the program decides on a path or writes without `atomic_*`.
 
-    samples/ID/       manifest.parquet, images/, sample.json             drawn by `sampling`
+    uploads/ID/       files that came through a page                     kept by `uploads`
+    samples/ID/       manifest.parquet, images/, dropped/, sample.json   drawn by `sampling`
     runs/ID/          config.json, metrics.jsonl, weights.safetensors    written by `training`
     evaluations/ID/   predictions.parquet, evaluation.json               written by `evaluation`
     comparisons/ID/   comparison.json
@@ -22,7 +23,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -30,9 +31,10 @@ from platformdirs import user_data_path
 
 from clipdemo.errors import WorkspaceError
 
-_KINDS = ("samples", "runs", "evaluations", "comparisons", "jobs", "cache")
+_KINDS = ("uploads", "samples", "runs", "evaluations", "comparisons", "jobs", "cache")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _STALE_SECONDS = 24 * 3600
+PARTIAL = ".*-????????"  # what a process that was killed in `atomic_write` leaves
 
 
 def default_workspace() -> Path:
@@ -57,6 +59,13 @@ class Workspace:
         if kind not in _KINDS or not _ID.fullmatch(name):
             raise WorkspaceError(f"{name!r} is not the name of anything in {kind} (small letters, digits, . _ -)")
         return self.root / kind / name
+
+    @property
+    def source_cache(self) -> Path:
+        """Where sources keep what they have fetched or unpacked; can be deleted at any time."""
+        with disk_errors(self.root):
+            (folder := self.root / "cache" / "sources").mkdir(parents=True, exist_ok=True)
+        return folder
 
     def names(self, kind: str) -> list[str]:
         """Names of all things of a kind, newest first."""
@@ -83,6 +92,15 @@ class Workspace:
                         raise
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+
+    def delete(self, kind: str, name: str) -> None:
+        """Removes one thing for good: first its name in one step, then its files. Nothing happens if it is gone."""
+        folder = self.folder(kind, name)
+        with disk_errors(folder):
+            doomed = Path(tempfile.mkdtemp(prefix="deleted-", dir=self.root / ".partial"))
+            with suppress(FileNotFoundError):
+                folder.rename(doomed / name)
+            shutil.rmtree(doomed, ignore_errors=True)
 
     def lock(self, name: str) -> FileLock:
         """A lock between processes, so that two that want the same thing make it once."""

@@ -1,12 +1,10 @@
 """Compare: the paper's table for one's own models, beside the paper's own numbers, and class by class."""
 
-import streamlit as st
-
 from clipdemo.comparison import load_comparison
 from clipdemo.ui import compare, state, widgets
 
 LEAD = (
-    "The same test pictures for all three models: which body part does each picture show? Top-1 counts answers that "
+    "The same test pictures for all models: what does each of them show? Top-1 counts answers that "
     "are right at once, top-3 those among the model’s first three."
 )
 
@@ -23,7 +21,7 @@ with widgets.page("Compare", LEAD):
         comparison = load_comparison(workspace, chosen)
         compare.headline(comparison)
         compare.beside_the_paper(comparison)
-        st.subheader("Class by class", anchor=False)
         compare.class_by_class(comparison)
+        compare.pictures_and_captions(comparison)
         compare.again(workspace, comparison)
         widgets.synthetic_note(comparison.synthetic)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from clipdemo.ui import cached, data, live, state, widgets
+from clipdemo.ui import cached, data, live, sources, state, widgets
 
 LEAD = (
     "A sample is cleaned, split 80-10-10 and kept: training has the same number of each class, validation and test "
@@ -12,8 +12,8 @@ LEAD = (
 with widgets.page("Data", LEAD):
     workspace = state.workspace()
     names = workspace.names("samples")
-    job = live.current(workspace, ["sample"])
-    data.draw_form(workspace, expanded=not names)
+    job = live.current(workspace, ["sample", "look"])
+    sources.new_sample(workspace, expanded=not names)
     if job:
         data.job_line(workspace, job)
     chosen = widgets.choose("sample", names, "Sample") if names else None
@@ -21,12 +21,14 @@ with widgets.page("Data", LEAD):
         st.info("There is no sample yet: draw one above, or run the whole experiment on Home.", icon=":material/info:")
     if chosen:
         sample = cached.sample(workspace, chosen)
-        data.overview(sample)
-        shares, report, pictures = st.tabs(["Classes", "Cleaning", "Pictures"])
+        data.overview(workspace, sample)
+        shares, lengths, report, pictures = st.tabs(["Classes", "Captions", "Cleaning", "Pictures"])
         with shares:
             data.classes(sample)
+        with lengths:
+            data.captions(sample)
         with report:
-            data.cleaning(sample)
+            data.cleaning(workspace, sample)
         with pictures:
             data.gallery(sample)
         widgets.synthetic_note(sample.synthetic)

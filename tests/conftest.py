@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from clipdemo import sources
+from clipdemo.records import Record
 from clipdemo.workspace import Workspace
 from tests.tiny_source import TinySource
 
@@ -26,7 +27,8 @@ def tiny_source(monkeypatch) -> Callable[..., TinySource]:
 
     def register(rows, classes=("Cat", "Dog", "Eel")) -> TinySource:
         source = TinySource(rows, classes)
-        monkeypatch.setitem(sources.SOURCES, "tiny", lambda seed, options: source)
+        kind = sources.Kind("planned by a test", Record, lambda options, seed, cache: source)
+        monkeypatch.setitem(sources.SOURCES, "tiny", kind)
         return source
 
     return register

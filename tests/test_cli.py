@@ -10,7 +10,7 @@ import pytest
 from clipdemo.jobs import list_jobs
 from clipdemo.workspace import Workspace
 
-SMALL = ["--samples", "120", "--option", "rows=1200", "--epochs", "1"]
+SMALL = ["--samples", "120", "--rows", "1200", "--epochs", "1"]
 
 
 def clipdemo(*arguments, **settings):
@@ -66,10 +66,12 @@ def test_the_parts_make_the_same_comparison_as_the_whole(experiment):
     [
         (["experiment", "--source", "nowhere"], "source 'nowhere' is not known: choose one of phantom"),
         (["experiment", "--test", "0.3"], "must add up to 1"),
-        (["sample", "--samples", "3000", "--option", "rows=2000"], "3,000 pictures were asked for"),
-        (["sample", "--option", "rows"], "write NAME=VALUE"),
-        (["sample", "--option", "rows=many"], "rows = 'many'"),
-        (["sample", "--samples", "24", "--option", "rows=40"], "usable picture"),
+        (["sample", "--synonym", "pelvis"], "write WORDING=CLASS"),
+        (["sample", "--rows", "many"], "rows = 'many'"),
+        (["sample", "--path", "/tmp"], "path is no setting of source 'phantom'"),
+        (["sample", "--source", "folder", "--path", "/no/such"], "there is no such file or folder"),
+        (["sample", "--source", "hub"], "write --dataset OWNER/NAME"),
+        (["look", "--source", "folder"], "write --path"),
         (["experiment", "--epochs", "0"], "epochs = 0"),
         (["experiment", "--template", "no label"], "template"),
         (["train", "--mode", "labels", "--sample", "nothing"], "there is no sample 'nothing'"),
@@ -101,7 +103,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_made(tmp_path):
     limit += (
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000,) * 2); runpy.run_module('clipdemo', run_name='__main__')"
     )
-    arguments = ["sample", "--samples", "48", "--option", "rows=1200", "--workspace", str(tmp_path)]
+    arguments = ["sample", "--samples", "48", "--rows", "1200", "--workspace", str(tmp_path)]
     run = subprocess.run([sys.executable, "-c", limit, *arguments], capture_output=True, text=True)
     assert run.returncode == 2, run.stderr
     assert "no space left" in run.stderr

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipdemo import __main__, commands
-from clipdemo.records import MODES, RunConfig, SampleConfig, Tune
+from clipdemo.__main__ import SourceOptions
+from clipdemo.records import MODES, CleaningRules, RunConfig, SampleConfig, Tune
+from clipdemo.sources import resolved
 from tests import workspace_factory as factory
 
 
@@ -19,7 +21,9 @@ def parsed(command: str, arguments: list[str]) -> dict:
 
 
 def as_sample(params: dict) -> SampleConfig:
-    return SampleConfig(**{name: params[name] for name in SampleConfig.model_fields if params[name] is not None})
+    given = {name: value for name, value in params.items() if value is not None}
+    pick = lambda record: {name: given[name] for name in record.model_fields if name in given}  # noqa: E731
+    return resolved(SampleConfig(**pick(SampleConfig), cleaning=pick(CleaningRules), options=pick(SourceOptions)))
 
 
 @given(
@@ -33,7 +37,7 @@ def test_a_sample_survives_the_command_line(samples, seed, train, rate, rows):
     rest = (1 - train) / 2
     config = SampleConfig(
         samples=samples, seed=seed, train=train, validation=rest, test=rest,
-        exclude=("Foot", "Oral cavity"), options={"rows": rows, "bad_labels": rate},
+        cleaning=CleaningRules(exclude=("Foot", "Oral cavity"), synonyms={"a=b": "Foot"}, rare="merge"), options={"rows": rows, "bad_labels": rate},
     )  # fmt: skip
     assert as_sample(parsed("sample", commands.sample_arguments(config))) == config
 

@@ -128,7 +128,10 @@ def test_launch_runs_the_command_line_and_lists_newest_first(workspace):
     job = launch(workspace, "sample", ["--source", "nowhere"], {"source": "nowhere"})
     assert jobs._children[-1].wait(timeout=60) == 2
     assert job.state == "failed"
-    assert job.result["message"] == "source 'nowhere' is not known: choose one of phantom"
+    assert (
+        job.result["message"]
+        == "source 'nowhere' is not known: choose one of phantom, pubmedvision, folder, table, hub"
+    )
     assert "error: source 'nowhere'" in job.log()
     assert [j.id for j in list_jobs(workspace)] == [job.id, older.id]
     jobs.reap()

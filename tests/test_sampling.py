@@ -3,12 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipdemo import sampling
+from clipdemo import images, sampling
+from clipdemo.cleaning import FOREIGN_CAPTION, RARE_CLASS, RARE_LABEL
 from clipdemo.errors import BadSettings, SampleError, SourceError
 from clipdemo.images import encode_png
 from clipdemo.progress import finish
-from clipdemo.records import SPLITS, SampleConfig
+from clipdemo.records import SPLITS, CleaningRules, SampleConfig
 from clipdemo.sampling import draw_sample, equal_shares, load_sample, proportional
+from clipdemo.sources.base import MISSING_PICTURE
 from tests.tiny_source import blotches
 
 CLASSES = ("Cat", "Dog", "Eel")
@@ -104,7 +106,7 @@ def test_unreadable_pictures_are_counted_and_replaced(workspace, tiny_source):
     tiny_source(plain_rows(120, picture=lambda i: None if i % 6 == 0 else b"not a picture" if i % 6 == 1 else i))
     sample = draw(workspace, samples=60)
     assert len(sample.manifest) == 60
-    assert {d.reason for d in sample.report.dropped} == {sampling.UNREADABLE}
+    assert {d.reason for d in sample.report.dropped} == {MISSING_PICTURE, images.NOT_A_PICTURE}
     assert all(int(name[:8]) % 6 > 1 for name in sample.manifest["image"])
 
 
@@ -148,16 +150,9 @@ def test_leaving_in_the_middle_leaves_nothing_behind(workspace, tiny_source):
 @pytest.mark.parametrize(
     ("rows", "settings", "error", "says"),
     [
-        (plain_rows(30), {"samples": 60}, SampleError, "only 30 of the source's 30 rows are usable"),
-        (
-            plain_rows(61, label=lambda i: "Eel" if i == 5 else CLASSES[i % 2]),
-            {},
-            SampleError,
-            "class 'Eel' has 1 usable",
-        ),
         (plain_rows(90, label=lambda i: "Cat"), {}, SampleError, "at least 2"),
-        (plain_rows(90, picture=lambda i: None), {}, SampleError, "could be read"),
-        (plain_rows(90), {"exclude": ("Fox",)}, BadSettings, "'Fox' is no class"),
+        (plain_rows(90, picture=lambda i: None), {}, SampleError, "could be used .most often: picture is missing"),
+        (plain_rows(90), {"cleaning": CleaningRules(exclude=("Fox",))}, BadSettings, "'Fox' is no class"),
         (plain_rows(90), {"samples": 12, "train": 0.1, "validation": 0.45, "test": 0.45}, SampleError, "too few"),
     ],
 )
@@ -168,9 +163,99 @@ def test_what_cannot_be_drawn_is_said_and_nothing_is_made(workspace, tiny_source
     assert workspace.names("samples") == []
 
 
-def test_a_class_of_one_picture_can_be_left_out(workspace, tiny_source):
+def test_a_class_of_one_picture_is_left_out_and_counted(workspace, tiny_source):
     tiny_source(plain_rows(91, label=lambda i: "Eel" if i == 5 else CLASSES[i % 2]))
-    assert draw(workspace, exclude=("Eel",)).classes == ("Cat", "Dog")
+    sample = draw(workspace)
+    assert sample.classes == ("Cat", "Dog")
+    assert {d.reason: d.count for d in sample.report.dropped} == {RARE_LABEL: 1}
+
+
+def test_rare_classes_can_be_merged(workspace, tiny_source):
+    tiny_source(plain_rows(94, label=lambda i: f"Rare {i}" if i < 4 else CLASSES[i % 2]), classes=None)
+    sample = draw(workspace, samples=94, cleaning=CleaningRules(rare="merge"))
+    assert sample.classes == ("Cat", "Dog", RARE_CLASS)
+    assert sample.report.source_classes[RARE_CLASS] == 4
+
+
+def test_a_class_can_be_excluded(workspace, tiny_source):
+    tiny_source(plain_rows(90))
+    assert draw(workspace, cleaning=CleaningRules(exclude=("Eel",))).classes == ("Cat", "Dog")
+
+
+def test_where_fewer_are_usable_all_are_taken(workspace, tiny_source):
+    tiny_source(plain_rows(45))
+    assert draw(workspace, samples=4096).sizes == {"train": 36, "validation": 4, "test": 5}
+
+
+def test_without_labels_pictures_are_split_as_they_come(workspace, tiny_source):
+    tiny_source(plain_rows(90, label=lambda i: "", group=lambda i: f"case {i // 3}"), classes=None)
+    sample = draw(workspace, samples=60)
+    assert sample.classes == () and sample.texts == ("captions",)
+    assert sample.sizes == {"train": 48, "validation": 6, "test": 6}
+    assert sample.report.source_classes == {} and sample.report.shortfall == {}
+    with pytest.raises(BadSettings, match="has no labels"):
+        sample.require("labels")
+
+
+def test_without_captions_only_labels_count(workspace, tiny_source):
+    tiny_source([(label, "", group, picture) for label, _, group, picture in plain_rows(90)])
+    sample = draw(workspace, samples=60)
+    assert sample.texts == ("labels",) and sample.report.dropped == []
+    assert set(sample.manifest["caption"]) == {""} and set(sample.manifest["tokens"]) == {0}
+
+
+def test_one_of_the_two_texts_can_be_left_out_of_account(workspace, tiny_source):
+    rows = [*plain_rows(60), ("", "a caption alone", "", 100), ("Cat", "", "", 101)]
+    tiny_source(rows)
+    assert draw(workspace, samples=62, cleaning=CleaningRules(texts="captions")).report.kept == 61
+    assert draw(workspace, samples=62, cleaning=CleaningRules(texts="labels")).report.kept == 61
+    assert draw(workspace, samples=62).report.kept == 60
+
+
+def test_tokens_are_counted_to_the_end_of_the_caption(workspace, tiny_source):
+    tiny_source([(label, "chest " * (100 if i % 2 else 10), "", i) for i, (label, *_) in enumerate(plain_rows(60))])
+    sample = draw(workspace, samples=60)
+    assert set(sample.manifest["tokens"]) == {12, 102}
+    assert sample.report.long_captions == 30
+
+
+FRENCH = "Radiographie du thorax montrant une opacité du lobe supérieur droit chez un patient fumeur"
+
+
+def test_foreign_captions_are_counted_or_left_out(workspace, tiny_source):
+    rows = [
+        (label, FRENCH if i % 3 == 0 else f"chest number {i}", "", i) for i, (label, *_) in enumerate(plain_rows(90))
+    ]
+    tiny_source([(CLASSES[i // 30], *row[1:]) for i, row in enumerate(rows)])
+    assert draw(workspace, samples=90).report.foreign_captions == 30
+    without = draw(workspace, samples=90, cleaning=CleaningRules(foreign="drop")).report
+    assert without.foreign_captions == 0
+    assert {d.reason: d.count for d in without.dropped} == {FOREIGN_CAPTION: 30}
+
+
+def test_repeated_pictures_are_removed_kept_on_one_side_or_kept(workspace, tiny_source):
+    tiny_source(plain_rows(60) + plain_rows(60))  # each picture twice
+    removed, one_side, kept = (
+        draw(workspace, samples=120, cleaning=CleaningRules(repeats=how)) for how in ("remove", "one-side", "keep")
+    )
+    assert removed.report.sampled == 60
+    assert kept.report.sampled == 120 and kept.report.dropped == []
+    splits = {
+        s.config.cleaning.repeats: s.manifest.groupby("pixels")["split"].nunique().max() for s in (one_side, kept)
+    }
+    assert splits == {"one-side": 1, "keep": 2}
+    assert 60 < one_side.report.sampled <= 120
+    assert {d.reason for d in one_side.report.dropped} <= {sampling.DUPLICATE_ELSEWHERE}
+
+
+def test_dropped_duplicates_can_be_looked_at_beside_the_one_that_was_kept(workspace, tiny_source):
+    tiny_source(plain_rows(60) + plain_rows(60))
+    sample = draw(workspace, samples=120)
+    (entry,) = sample.report.dropped
+    for image, example in zip(entry.pictures, entry.examples, strict=True):
+        _, twin = example.split(" = ")
+        kept = sample.manifest.set_index("id").loc[twin, "image"]
+        assert images.decode(sample.dropped_picture(image)) == images.decode(sample.picture(kept))
 
 
 def test_an_unknown_source_is_named(workspace):

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from clipdemo.errors import PictureError
 from clipdemo.images import encode_png
+from clipdemo.sources import Source
 
 
 def blotches(seed: int) -> np.ndarray:
@@ -16,21 +18,24 @@ def blotches(seed: int) -> np.ndarray:
     return squares.repeat(8, axis=0).repeat(8, axis=1)
 
 
-class TinySource:
-    """Rows as a test lists them: (label, caption, group, picture), a picture being a seed, bytes or None."""
+class TinySource(Source):
+    """Rows as a test lists them: (label, caption, group, picture), a picture being a seed, bytes or None (missing)."""
 
     name, synthetic, synonyms = "tiny", True, {}
 
-    def __init__(self, rows: Sequence[tuple[str, str, str, int | bytes | None]], classes: Sequence[str]) -> None:
-        self.rows, self.classes = rows, tuple(classes)
+    def __init__(self, rows: Sequence[tuple[str, str, str, int | bytes | None]], classes: Sequence[str] | None) -> None:
+        self.rows, self.classes = rows, classes and tuple(classes)
 
     def table(self) -> pd.DataFrame:
         ids = [f"row_{i:04d}" for i in range(len(self.rows))]
         columns = {"label": 0, "caption": 1, "group": 2}
         data = {name: [row[i] for row in self.rows] for name, i in columns.items()}
-        return pd.DataFrame({"id": ids, **data, "modality": [""] * len(ids)}, dtype="str")
+        return pd.DataFrame({"id": ids, **data, "modality": "", "problem": ""}, dtype="str")
 
-    def pictures(self, rows: Sequence[int]) -> Iterator[bytes | None]:
+    def pictures(self, rows: Sequence[int]) -> Iterator[bytes | PictureError]:
         for row in rows:
             picture = self.rows[row][3]
-            yield encode_png(blotches(picture)) if isinstance(picture, int) else picture
+            if picture is None:
+                yield PictureError(f"row {row} has none", "picture is missing")
+            else:
+                yield encode_png(blotches(picture)) if isinstance(picture, int) else picture

@@ -62,6 +62,7 @@ def make_sample(workspace: Workspace, seed: int = 0) -> Sample:
             "group": "",
             "image": f"{i:08d}.png",
             "pixels": f"{i + 1000 * seed:016x}",
+            "tokens": 20 + 4 * (i % 20),
         }
         for split, first in zip(SPLITS, (0, 36, 48), strict=True)
         for i in range(first, first + SIZES[split])
@@ -85,6 +86,7 @@ def make_sample(workspace: Workspace, seed: int = 0) -> Sample:
     name = sample_id(config)
     with workspace.new_folder("samples", name) as folder:
         (folder / "images").mkdir()
+        (folder / "dropped").mkdir()
         for i, row in enumerate(rows):
             (folder / "images" / row["image"]).write_bytes(encode_png(disc(i + 1000 * seed)))
         manifest.to_parquet(folder / "manifest.parquet")
@@ -93,6 +95,8 @@ def make_sample(workspace: Workspace, seed: int = 0) -> Sample:
             "content_hash": content_hash(manifest),
             "classes": sorted(BODY_PARTS),
             "synthetic": True,
+            "texts": list(MODES),
+            "origin": {},
             "report": report.model_dump(mode="json"),
         }
         write_json(folder / "sample.json", meta)

@@ -8,7 +8,7 @@ respect to the features come first; then the towers are led backwards from there
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ def accumulate_gradient(
     `batch` is this rank's share of a batch of `n` pairs, and the gradient that of the whole batch, added up over the
     ranks. At most `chunk_size` pairs (0: all) are in memory at a time. `classes`, int (n,), makes the loss
     multi-positive. `seed` decides augmentation and dropout. Networks that normalise over the batch (BatchNorm) do so
-    with their running statistics when the batch is in chunks: a chunk's own would not be the batch's.
+    with their running statistics, which stay the base's: a chunk or a rank's share has others than the batch.
     """
     ranks, n = ranks or Ranks(), n or len(batch)
     share = ranks.share(n)
@@ -58,8 +58,7 @@ def accumulate_gradient(
             pixels = augmented(pixels, seed, n, slice(start + first, start + last))
         return clip.image_features(pixels)
 
-    chunked = 0 < chunk_size < len(batch)
-    with _fixed_statistics(clip.network) if chunked else nullcontext():
+    with _fixed_statistics(clip.network):
         pictures = _Side(picture_features, torch.arange(len(batch)), chunk_size, 2 * seed)
         texts = _Side(
             lambda tokens: text_features(clip, tokens, batch.templates),

@@ -48,6 +48,9 @@ def train(config: RunConfig, sample: Sample, workspace: Workspace) -> Activity[R
     Leaving the generator early (stop, Ctrl-C) keeps the best epoch so far, marked as stopped. Raises `TrainingError`
     when the loss stops being a number. Under torchrun every process calls this, and rank 0 writes.
     """
+    sample.require(config.mode)
+    if config.loss == "multi-positive":
+        sample.require("labels")
     device = machine.pick_device()
     ranks = Ranks.join(device)
     name = run_id(config, sample)
@@ -100,6 +103,7 @@ class _Training:
         self.losses: list[Tensor] = []  # of the steps since the last report, on the device
         self.standing = Standing()
         self.mix: float | None = None
+        self.validation_batch = VALIDATION_BATCH
         self.saved = self.began = time.monotonic()
 
     def log(self, line: str) -> None:
@@ -160,7 +164,7 @@ class _Training:
         now = self.standing
         rate = learning_rate_at(now.step, self.steps, self.config.learning_rate, self.config.warmup_fraction)
         set_rate(self.optimizer, rate)
-        _to_training(self.clip.network)
+        self.clip.network.train()
         self.losses.append(self._gradient(rows, batch))
         self.optimizer.step()
         for group in self.optimizer.param_groups:
@@ -198,8 +202,7 @@ class _Training:
                         f"{self.config.base!r}, or turn checkpointing on"
                     ) from None
             now.chunk_size = 1 << (min(now.chunk_size, len(batch)) - 1).bit_length() - 1  # next lower power of two
-            if self.clip.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self._free_memory()
             self.log(f"memory ran out: from here {now.chunk_size} pairs at a time, with the same gradient")
 
     def _chunk_that_fits(self) -> int:
@@ -230,7 +233,7 @@ class _Training:
         rows = self.pairs.split("validation")
         with self._averaged():
             images, texts = self._features(rows)
-            prompts = text_features(self.clip, self.pairs.class_tokens(), self.pairs.templates)
+            answers, right = self._answers(self.clip, rows)
             scale = self.clip.network.logit_scale.exp()
             multi = self.config.loss == "multi-positive"
             losses = []
@@ -239,22 +242,44 @@ class _Training:
                 classes = self.pairs.classes_of(rows[chunk]) if multi else None
                 losses.append(len(chunk) * contrastive_loss(images[chunk], texts[chunk], scale, classes))
             loss = self._finite("validation", sum(losses) / len(rows))
-            top1 = top_k_accuracy((images @ prompts.T).cpu().numpy(), self.pairs.classes[rows], k=1)
+            top1 = top_k_accuracy((images @ answers.T).cpu().numpy(), right, k=1)
             self._append(validation_loss=loss, validation_top1=top1)
             now.epochs_done = now.step // self.epoch_steps
             if now.step and top1 > now.best_top1:
                 self._save_weights(self._state())
                 now.best_epoch, now.best_top1 = self.epoch, top1  # not before the weights are there
 
+    def _answers(self, clip: Clip, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """Features of what these rows' pictures choose from, and the right answer of each."""
+        tokens, templates, right = self.pairs.answers(rows)
+        places = self.pairs.places if clip is self.clip else torch.from_numpy  # see `vocabulary`
+        pieces = places(tokens.astype(np.int64)).split(self.validation_batch * templates)
+        return torch.cat([text_features(clip, piece, templates) for piece in pieces]), right
+
     def _features(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Features of these rows' pictures and of their texts, each rank having computed its share."""
+        while True:
+            try:
+                images, texts = self._own_features(rows[self.ranks.share(len(rows))])
+                return self.ranks.gather(images, len(rows)), self.ranks.gather(texts, len(rows))
+            except RuntimeError as error:
+                if not _is_out_of_memory(error) or self.validation_batch == 1 or self.ranks.size > 1:
+                    raise
+            self.validation_batch //= 2
+            self._free_memory()
+            self.log(f"memory ran out: from here {self.validation_batch} validation pictures at a time")
+
+    def _own_features(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         images, texts = [], []
-        mine = rows[self.ranks.share(len(rows))]
-        pieces = (mine[i : i + VALIDATION_BATCH] for i in range(0, len(mine), VALIDATION_BATCH))
+        pieces = (rows[i : i + self.validation_batch] for i in range(0, len(rows), self.validation_batch))
         for _, batch in self.pairs.batches(pieces):
             images.append(self.clip.image_features(batch.pixels))
             texts.append(text_features(self.clip, batch.tokens, batch.templates)[batch.text_of])
-        return self.ranks.gather(torch.cat(images), len(rows)), self.ranks.gather(torch.cat(texts), len(rows))
+        return torch.cat(images), torch.cat(texts)
+
+    def _free_memory(self) -> None:
+        if self.clip.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     # ---- weights
 
@@ -315,12 +340,11 @@ class _Training:
         clip = open_model(self.config.base, precision=self.clip.precision)
         base = {name: value.clone() for name, value in clip.network.state_dict().items()}
         tuned = {name: value.to(self.clip.device) for name, value in load_file(self.run_.weights).items()}
-        tokens, whole = torch.from_numpy(self.pairs.prompts.astype(np.int64)), self.pairs.pixels[rows]
-        found = {}
+        whole, found = self.pairs.pixels[rows], {}
         for mix in MIXES:
             clip.network.load_state_dict(_mixed(base, tuned, mix))
-            prompts = text_features(clip, tokens, self.pairs.templates).cpu().numpy()
-            found[mix] = top_k_accuracy(clip.encode_images(whole) @ prompts.T, self.pairs.classes[rows], k=1)
+            answers, right = self._answers(clip, rows)
+            found[mix] = top_k_accuracy(clip.encode_images(whole) @ answers.cpu().numpy().T, right, k=1)
         best = max(found, key=lambda mix: (found[mix], mix))
         self._save_weights(_mixed(base, tuned, best), mix=json.dumps([best, found[best]]))
         self.mix, self.standing.best_top1 = best, found[best]
@@ -396,14 +420,6 @@ def _used_rows(clip: Clip, pairs: Pairs) -> UsedRows | None:
     rows = UsedRows(clip.network, pairs.vocabulary())
     pairs.places = rows.ids
     return rows
-
-
-def _to_training(network: torch.nn.Module) -> None:
-    """Training mode, but ResNets keep the base's batch statistics: a chunk or a rank's share has others."""
-    network.train()
-    for module in network.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.eval()
 
 
 def _averages(network: torch.nn.Module) -> dict[str, Tensor]:

@@ -65,8 +65,9 @@ class Pairs:
         pixels = yield from sample_pixels(sample, clip.image_size, workspace)
         captions = yield from sample_tokens(sample, clip, workspace)
         columns = pd.read_parquet(sample.folder / "manifest.parquet", columns=["label", "split"])
-        classes = pd.Categorical(columns["label"], categories=list(sample.classes)).codes.astype(np.int64)
-        prompts = clip.tokens(prompts_for(sample.classes, config.template)).numpy().astype(np.int32)
+        classes = pd.Index(list(sample.classes), dtype="str").get_indexer(columns["label"]).astype(np.int64)  # -1: none
+        sentences = prompts_for(sample.classes, config.template)
+        prompts = clip.tokens(sentences).numpy().astype(np.int32) if sentences else captions[:0]
         templates = len(templates_of(config.template))
         return cls(config.mode, pixels, captions, prompts, classes, columns["split"].to_numpy(), templates, clip.device)
 
@@ -100,9 +101,15 @@ class Pairs:
         """int64 (n,), on the device: these rows' classes."""
         return self._moved(torch.from_numpy(self.classes[rows]))
 
-    def class_tokens(self) -> Tensor:
-        """int64 (n_classes x templates, context_length): the sentences of every class."""
-        return self.places(self.prompts)
+    def answers(self, rows: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
+        """What validation lets the pictures of these rows choose from: the classes, or the rows' captions without them.
+
+        Tokens (n_answers x templates, context_length), the number of templates, and each row's right answer, int (n,).
+        """
+        if len(self.prompts):
+            return self.prompts, self.templates, self.classes[rows]
+        tokens, own = np.unique(self.captions[rows], axis=0, return_inverse=True)
+        return tokens, 1, own.reshape(-1)
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """On the device; from pinned memory, so that the copy runs beside the computation."""

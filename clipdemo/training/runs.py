@@ -15,7 +15,7 @@ from clipdemo.errors import TrainingError
 from clipdemo.models import base_digest
 from clipdemo.records import RunConfig, RunResult, Step
 from clipdemo.sampling import Sample
-from clipdemo.workspace import Workspace, disk_errors, read_json, write_json
+from clipdemo.workspace import PARTIAL, Workspace, disk_errors, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -88,5 +88,7 @@ def begin_run(config: RunConfig, sample: Sample, workspace: Workspace) -> Run:
             leftovers += ("metrics.jsonl", "weights.safetensors", "log.txt")
         for leftover in leftovers:
             (folder / leftover).unlink(missing_ok=True)
+        for partial in folder.glob(PARTIAL):
+            partial.unlink(missing_ok=True)
         write_json(folder / "config.json", {"config": config.model_dump(mode="json"), "sample": sample.id})
     return run

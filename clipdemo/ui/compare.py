@@ -18,6 +18,8 @@ def headline(comparison: Comparison) -> None:
 def beside_the_paper(comparison: Comparison) -> None:
     """The paper's table with one's own numbers, and the paper's own beside it, marked as quoted."""
     sizes = comparison.sizes
+    if not has_labels(comparison):
+        return
     with st.grid(2, min_column_width=400, gap="medium") as grid:
         with grid.cell():
             st.subheader("Yours", anchor=False)
@@ -35,8 +37,32 @@ def beside_the_paper(comparison: Comparison) -> None:
             )
 
 
+def has_labels(comparison: Comparison) -> bool:
+    """Whether there are classes to be right or wrong about."""
+    return all(model.top1 is not None for model in comparison.models)
+
+
+def pictures_and_captions(comparison: Comparison) -> None:
+    """Recall between the test pictures and their captions, where there are captions."""
+    table = tables.retrieval_table(comparison)
+    if table.empty:
+        return
+    st.subheader("Pictures and their captions", anchor=False)
+    st.table(table, border="horizontal", hide_index=True)
+    texts = comparison.models[0].retrieval.n_texts
+    chance = comparison.models[0].retrieval.n
+    st.caption(
+        f"Each picture looks for its own caption among all {texts:,} of the test split, and each caption for its "
+        f"picture. Guessing finds one in {chance:,}. The numbers fall with the size of the test split, so compare them "
+        "within one sample only."
+    )
+
+
 def class_by_class(comparison: Comparison) -> None:
     """Grouped bars a class, the most frequent first."""
+    if not has_labels(comparison):
+        return
+    st.subheader("Class by class", anchor=False)
     st.plotly_chart(
         charts.per_class_bars(comparison),
         key="per_class",

@@ -5,79 +5,22 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from clipdemo import charts, commands
-from clipdemo.records import SPLITS, SampleConfig
-from clipdemo.sampling import LONG_CAPTION_WORDS, Sample, sample_id
-from clipdemo.sources import SOURCES, open_source
-from clipdemo.sources.phantom import PhantomSettings
-from clipdemo.ui import live, state, tables, widgets
+from clipdemo import charts, commands, jobs
+from clipdemo.errors import ClipDemoError
+from clipdemo.experiment import both_modes
+from clipdemo.records import CONTEXT_TOKENS, SPLITS, SampleConfig
+from clipdemo.sampling import Sample
+from clipdemo.training.runs import load_run
+from clipdemo.ui import live, sources, state, tables, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
 PICTURES_A_PAGE = 24
-_DEFAULTS = SampleConfig()
-
-# The phantom source's rates: title, what it does, and the highest that makes sense.
-_RATES = {
-    "bad_labels": (
-        "Labels that are none",
-        "Empty, sentences, several labels, other languages: they are left out.",
-        0.5,
-    ),
-    "wrong_labels": ("Wrong labels", "Labels of another class: nobody can see it, and they stay in.", 0.5),
-    "label_variants": ("Other spellings", "Right labels in other words: cleaning finds their class.", 0.9),
-    "placeholders": ("Placeholder captions", "Captions that say nothing, such as “figure legend”.", 0.5),
-    "same_case": ("Same case", "Another picture of an earlier patient: never in two splits.", 0.5),
-    "duplicates": ("Exact duplicates", "The same picture again.", 0.2),
-    "near_duplicates": ("Near-duplicates", "The same picture, slightly changed.", 0.2),
-}
-
-
-def draw_form(workspace: Workspace, expanded: bool) -> None:
-    """Settings of a new sample. What cannot work is said before anything starts."""
-    panel = st.expander("Draw a new sample", icon=":material/add_photo_alternate:", expanded=expanded)
-    with panel, st.form("draw"):
-        with st.grid(3, min_column_width=200, gap="small"):
-            source = st.selectbox("Source", sorted(SOURCES), help="phantom is built in: drawn pictures, no network.")
-            samples = st.number_input("Pictures", 12, 1_000_000, _DEFAULTS.samples, step=256, help="The paper: 4,096.")
-            seed = st.number_input("Seed", 0, 2**32 - 1, 0, help="The same settings give the same sample anywhere.")
-            fractions = {
-                split: st.number_input(
-                    f"{split.capitalize()} fraction", 0.0, 1.0, getattr(_DEFAULTS, split), step=0.05, format="%.2f"
-                )
-                for split in SPLITS
-            }
-        with st.expander("Settings of the phantom source", icon=":material/tune:"):
-            options = _phantom_options()
-        pressed = st.form_submit_button("Draw the sample", type="primary", icon=":material/brush:")
-    if pressed:
-        with widgets.guarded():
-            _launch(workspace, SampleConfig(source=source, samples=samples, seed=seed, options=options, **fractions))
-
-
-def _launch(workspace: Workspace, config: SampleConfig) -> None:
-    open_source(config.source, config.seed, config.options)  # complains about options now rather than in the job
-    if (name := sample_id(config)) in workspace.names("samples"):
-        state.choose_next("sample", name)
-        state.notice("This sample had been drawn already: here it is.")
-        st.rerun()
-    live.launch(workspace, "sample", commands.sample_arguments(config), {"sample": config.model_dump(mode="json")})
-
-
-def _phantom_options() -> dict[str, int | float]:
-    """The options that differ from the source's defaults."""
-    default = PhantomSettings()
-    with st.grid(3, min_column_width=200, gap="small"):
-        chosen = {"rows": st.number_input("Rows of the source", 100, 1_000_000, default.rows, step=1000)}
-        for name, (title, explanation, most) in _RATES.items():
-            chosen[name] = st.slider(
-                title, 0.0, most, getattr(default, name), step=0.01, format="percent", help=explanation
-            )
-    return {name: value for name, value in chosen.items() if value != getattr(default, name)}
+_NAMES = {"sample": ("The drawing", "The last drawing"), "look": ("The look at the source", "The last look")}
 
 
 def job_line(workspace: Workspace, look: Look) -> None:
-    """The drawing that is going, or why the last one did not end well."""
+    """The look or drawing that is going, or why the last one did not end well."""
     if look.active:
         with st.container(border=True):
             live.watch(workspace, look, lambda now: _draw(workspace, now))
@@ -85,28 +28,82 @@ def job_line(workspace: Workspace, look: Look) -> None:
         return
     if state.asked_for("job") == look.id:  # this visitor asked for it, and it has just ended
         state.show_in_address("job", None)
-        if look.state == "finished":
-            state.choose_next("sample", look.made.get("sample", ""))
+        if look.state == "finished" and "sample" in look.made:
+            state.choose_next("sample", look.made["sample"])
             st.success(f"The sample was drawn in {widgets.clock(look.seconds)}.", icon=":material/check_circle:")
     if look.state != "finished":
-        live.outcome(look, "The last drawing")
+        live.outcome(look, _NAMES[look.command][1])
 
 
 def _draw(workspace: Workspace, look: Look) -> None:
-    live.heading(look, workspace, "The drawing")
+    live.heading(look, workspace, _NAMES[look.command][0])
     live.stages(look, workspace)
 
 
-def overview(sample: Sample) -> None:
-    """Sizes in large type, and what the reader should know before looking closer."""
+def overview(workspace: Workspace, sample: Sample) -> None:
+    """Sizes in large type, what can be done with the sample, and the ways on."""
     with st.grid(4, min_column_width=150, gap="small"):
-        st.metric("Classes", len(sample.classes), border=True)
+        st.metric("Classes", len(sample.classes) or "–", border=True)
         for split, n in sample.sizes.items():
             st.metric(f"{split.capitalize()} pictures", f"{n:,}", border=True)
+    st.markdown(sources.possible(sample.texts))
+    with st.container(horizontal=True):
+        if st.button("Run the whole experiment on it", icon=":material/play_arrow:", help=_EXPERIMENT):
+            _experiment(workspace, sample)
+        st.download_button(
+            "Download its manifest", lambda: sample.manifest.to_csv(index=False), f"{sample.id}.csv", "text/csv",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
+        with st.popover("Delete", icon=":material/delete:"):
+            _deletion(workspace, sample)
+
+
+_EXPERIMENT = "Fine-tunes on captions and on labels, as far as the sample has them, and compares with the base model."
+
+
+def _experiment(workspace: Workspace, sample: Sample) -> None:
+    runs = both_modes(seed=sample.config.seed)
+    settings = {
+        "sample": sample.config.model_dump(mode="json"),
+        "runs": [run.model_dump(mode="json") for run in runs if run.mode in sample.texts],
+    }
+    job = jobs.launch(workspace, "experiment", commands.sample_arguments(sample.config), settings)
+    st.switch_page(state.PAGES["home"], query_params={"job": job.id})
+
+
+def _deletion(workspace: Workspace, sample: Sample) -> None:
+    """What would be lost, and the button that does it."""
+    folders = [name for name in workspace.names("comparisons") if name.startswith(f"{sample.id}-")]
+    runs = [run for name in workspace.names("runs") if (run := _sample_of(workspace, name)) == sample.id]
+    st.markdown(
+        f"**{widgets.plain(sample.id)}** and its {sum(sample.sizes.values()):,} pictures will be gone for good. The "
+        "same settings draw it again, where the source is still there."
+    )
+    if runs or folders:
+        st.markdown(
+            f"{len(runs)} runs and {len(folders)} comparisons were made with it. They stay, but cannot be measured "
+            "anew."
+        )
+    if st.button("Delete it for good", icon=":material/delete_forever:", type="primary"):
+        workspace.delete("samples", sample.id)
+        st.session_state.pop(state.choice_key("sample"), None)
+        state.show_in_address("sample", None)
+        state.notice(f"The sample {sample.id} was deleted.")
+        st.rerun()
+
+
+def _sample_of(workspace: Workspace, run: str) -> str:
+    try:
+        return load_run(workspace, run).sample
+    except (ClipDemoError, KeyError):
+        return ""
 
 
 def classes(sample: Sample) -> None:
     """Class frequencies of the cleaned source and of the splits in one chart."""
+    if not sample.classes:
+        st.info("The sample has no labels, so there are no classes to count.", icon=":material/info:")
+        return
     st.plotly_chart(
         charts.class_shares(sample.report), key="shares", config={"displayModeBar": False}, alt="Shares of the classes"
     )
@@ -119,46 +116,122 @@ def classes(sample: Sample) -> None:
         )
 
 
-def cleaning(sample: Sample) -> None:
-    """Where every row of the source went."""
+def captions(sample: Sample) -> None:
+    """How long the captions are, and how many of them CLIP does not read to their end."""
+    if "captions" not in sample.texts:
+        st.info("The sample has no captions.", icon=":material/info:")
+        return
     report = sample.report
-    table = tables.cleaning_table(report)
+    st.plotly_chart(
+        charts.caption_lengths(sample.manifest["tokens"].to_numpy()), key="lengths",
+        config={"displayModeBar": False}, alt="Lengths of the captions in tokens",
+    )  # fmt: skip
+    st.markdown(
+        f"CLIP reads {CONTEXT_TOKENS} tokens, start and end included: {report.long_captions:,} of {report.sampled:,} "
+        f"captions are longer, and their ends go unseen. {report.foreign_captions:,} are not in English, as far as a "
+        "language model can tell; CLIP has hardly learned other languages."
+    )
+
+
+def cleaning(workspace: Workspace, sample: Sample) -> None:
+    """Where every row of the source went, with a few of them to look at, and the values that one may take back."""
+    report = sample.report
     st.dataframe(
-        table,
+        tables.cleaning_table(report),
         hide_index=True,
         height="content",
-        column_config={
-            "What": st.column_config.TextColumn(width="medium"),
-            "Rows": st.column_config.NumberColumn(format="localized", width="small"),
-            "For example": st.column_config.TextColumn(width="large"),
-        },
+        column_config=tables.REPORT_COLUMNS,
         alt="Where every row of the source went",
     )
     st.markdown(
         f"The lines add up to {report.rows:,} rows exactly. {report.relabelled:,} kept rows had another spelling of "
-        f"their class, and about {report.long_captions:,} of {report.sampled:,} captions in the sample, those of more "
-        f"than {LONG_CAPTION_WORDS} words, are longer than the 77 tokens that CLIP reads, so their ends go unseen."
+        "their class."
     )
+    _dropped_pictures(sample)
+    _labels(workspace, sample)
+    if sample.origin:
+        where = " · ".join(f"{name}: {value}" for name, value in sample.origin.items())
+        st.caption(f":material/database: {widgets.plain(where)}")
     st.caption(f"Content hash {sample.content_hash[:16]}…: the same on any machine with the same settings.")
+
+
+def _dropped_pictures(sample: Sample) -> None:
+    """Pictures that were left out, beside the one that they repeat."""
+    for entry in sample.report.dropped:
+        if not entry.pictures:
+            continue
+        st.markdown(f"**{widgets.plain(entry.reason)}** :gray[· {entry.count:,}, for example]")
+        with st.grid("auto", min_column_width=150, gap="small"):
+            for image, example in zip(entry.pictures, entry.examples, strict=False):
+                left_out, _, twin = example.rpartition(" = ")
+                with st.container(gap="xxsmall"):
+                    st.image(sample.dropped_picture(image), width="stretch", alt=left_out)
+                    st.caption(f"left out: {widgets.plain(left_out)}")
+                kept = sample.manifest[sample.manifest["id"] == twin]
+                if len(kept):
+                    with st.container(gap="xxsmall"):
+                        st.image(sample.picture(kept.iloc[0]["image"]), width="stretch", alt=twin)
+                        st.caption(f"kept: {widgets.plain(twin)}")
+
+
+def _labels(workspace: Workspace, sample: Sample) -> None:
+    """Spellings that were brought together, and values that were taken for no label, to be taken back."""
+    report = sample.report
+    if report.wordings:
+        with st.expander(f"Spellings that were brought together ({sum(map(len, report.wordings.values())):,})"):
+            rows = [(text, name, n) for name, found in report.wordings.items() for text, n in found.items()]
+            st.dataframe(
+                pd.DataFrame(rows, columns=["In the source", "Counts as", "Rows"]), hide_index=True, height=280
+            )
+    if not report.no_labels:
+        return
+    with st.expander(f"Values that are no label ({len(report.no_labels):,}): take some back"):
+        st.markdown(
+            "Write a class beside a value, one of those there are or a new one, and draw the sample again with it."
+        )
+        frame = pd.DataFrame({"Value": report.no_labels.keys(), "Rows": report.no_labels.values(), "Counts as": ""})
+        edited = st.data_editor(
+            frame, hide_index=True, height=280, disabled=["Value", "Rows"], key=f"taken back {sample.id}"
+        )
+        taken = {
+            value: name.strip()
+            for value, name in zip(edited["Value"], edited["Counts as"], strict=True)
+            if name.strip()
+        }
+        if st.button("Draw again with these", icon=":material/undo:", disabled=not taken):
+            rules = sample.config.cleaning.model_dump()
+            config = SampleConfig(
+                **sample.config.model_dump() | {"cleaning": rules | {"synonyms": rules["synonyms"] | taken}}
+            )
+            settings = {"sample": config.model_dump(mode="json")}
+            live.launch(workspace, "sample", commands.sample_arguments(config), settings)
 
 
 def gallery(sample: Sample) -> None:
     """Pictures with captions, by class, split and words."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         label = st.selectbox("Class", ["All classes", *sample.classes], width=240)
+        modality = st.selectbox(
+            "Modality", ["All modalities", *sorted(set(sample.manifest["modality"]) - {""})], width=190
+        )
         split = st.segmented_control("Split", ["all", *SPLITS], default="all", required=True)
         words = st.text_input("Words in the caption", placeholder="such as: lesion", width=260)
     rows = matching(
-        sample.manifest, None if label == "All classes" else label, None if split == "all" else split, words
+        sample.manifest,
+        words,
+        label=None if label == "All classes" else label,
+        split=None if split == "all" else split,
+        modality=None if modality == "All modalities" else modality,
     )
     st.caption(f"{len(rows):,} of {len(sample.manifest):,} pictures")
     if rows.empty:
         st.info(
-            "No picture fits all three: choose another class or split, or other words.", icon=":material/search_off:"
+            "No picture fits all of these: choose another class, modality or split, or other words.",
+            icon=":material/search_off:",
         )
         return
     pages = -(-len(rows) // PICTURES_A_PAGE)
-    key = f"{state.GALLERY_PAGE} {label} {split} {words}"  # another filter starts at its first page
+    key = f"{state.GALLERY_PAGE} {label} {modality} {split} {words}"  # another filter starts at its first page
     first = (st.session_state.get(key, 1) - 1) * PICTURES_A_PAGE
     with st.grid("auto", min_column_width=150, gap="small"):
         for row in rows.iloc[first : first + PICTURES_A_PAGE].itertuples():
@@ -171,19 +244,18 @@ def gallery(sample: Sample) -> None:
 def _card(sample: Sample, row: tuple) -> None:
     with st.container(gap="xxsmall"):
         st.image(sample.picture(row.image), width="stretch", alt=f"{row.label}, {row.modality}: {row.caption}")
-        st.markdown(f"**{widgets.plain(row.label)}**")
-        st.caption(f"{row.split} · {widgets.plain(row.modality)}")
+        st.markdown(f"**{widgets.plain(row.label)}**" if row.label else f"**{row.split}**")
+        st.caption(" · ".join(widgets.plain(part) for part in (row.split if row.label else "", row.modality) if part))
         short = widgets.shortened(row.caption, 110)
         st.caption(widgets.plain(short), help=None if short == row.caption else widgets.plain(row.caption))
 
 
-def matching(manifest: pd.DataFrame, label: str | None, split: str | None, words: str) -> pd.DataFrame:
-    """The rows of this class and split whose captions hold all the words, in any case and order."""
+def matching(manifest: pd.DataFrame, words: str, **values: str | None) -> pd.DataFrame:
+    """The rows whose columns have these values (None: any) and whose captions hold all words, in any case and order."""
     fits = pd.Series(True, index=manifest.index)
-    if label is not None:
-        fits &= manifest["label"] == label
-    if split is not None:
-        fits &= manifest["split"] == split
+    for column, value in values.items():
+        if value is not None:
+            fits &= manifest[column] == value
     for word in words.split():
         fits &= manifest["caption"].str.contains(word, case=False, regex=False)
     return manifest[fits]

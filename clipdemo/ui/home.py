@@ -8,7 +8,7 @@ from clipdemo import commands
 from clipdemo.comparison import load_comparison
 from clipdemo.experiment import both_modes
 from clipdemo.models import ASSETS
-from clipdemo.records import Comparison, SampleConfig, percent
+from clipdemo.records import Comparison, Evaluation, SampleConfig, percent
 from clipdemo.ui import live, state, tables, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
@@ -70,15 +70,27 @@ def _result(workspace: Workspace, name: str) -> None:
 
 
 def model_cards(comparison: Comparison) -> None:
-    """Top-1 of each model in large type, with the points above the base and n."""
+    """Top-1 of each model (recall@1 without labels) in large type, with the points above the base and n."""
     base = next((model for model in comparison.models if model.name == "base"), None)
     with st.grid(3, min_column_width=200, gap="small"):
         for model in comparison.models:
+            value, below = _headline(model)
             # with a plain hyphen for minus: by it st.metric tells a loss from a gain
-            gain = None if base in (None, model) else f"{100 * (model.top1 - base.top1):+.1f} points against base"
+            gain = None if base in (None, model) else f"{100 * (value - _headline(base)[0]):+.1f} points against base"
             with st.container(border=True, height="stretch"):
-                st.metric(tables.signed(model.name, tables.PAPER_NAMES[model.name]), percent(model.top1), gain)
-                st.caption(f"top-1 · top-3 {percent(model.top3)} · n = {model.n:,} test pictures")
+                st.metric(tables.signed(model.name, tables.PAPER_NAMES[model.name]), percent(value), gain)
+                st.caption(below)
+
+
+def _headline(model: Evaluation) -> tuple[float, str]:
+    """The number that matters most, and the line below it."""
+    if model.top1 is not None:
+        return model.top1, f"top-1 · top-3 {percent(model.top3)} · n = {model.n:,} test pictures"
+    found = model.retrieval
+    return (
+        found.image_to_text[1],
+        f"find their own caption at once · in ten {percent(found.image_to_text[10])} · n = {found.n:,} test pictures",
+    )
 
 
 def where_one_stands(workspace: Workspace) -> None:

@@ -21,8 +21,10 @@ from clipdemo.workspace import Workspace
 
 POLL_SECONDS = 1.0
 LOG_LINES = 12
+_TELLING_SECONDS = 2.0  # a pace over less says nothing
 
 STAGE_TITLES = {
+    "source": "Read the source",
     "sample": "Draw the sample",
     "pictures": "Prepare the pictures",
     "captions": "Fine-tune on captions",
@@ -31,7 +33,7 @@ STAGE_TITLES = {
     "evaluate captions": "Measure the captions model",
     "evaluate labels": "Measure the labels model",
 }
-_STAGES_OF = {"experiment": STAGES, "sample": ("sample",)}
+_STAGES_OF = {"experiment": STAGES, "sample": ("source", "sample"), "look": ("source",)}
 _DAMAGED = (ClipDemoError, ValidationError, OSError, KeyError, TypeError, ValueError, AttributeError)
 
 
@@ -179,14 +181,19 @@ def stages(look: Look, workspace: Workspace) -> None:
         elif progress is None:
             st.markdown(f":gray[:material/radio_button_unchecked: {title}]")
         else:
-            left = time_left(runs[name], progress) if name in runs else ""
+            seconds = _seconds(runs[name]) if name in runs else progress.seconds
+            left = time_left(seconds, progress)
             st.progress(min(1.0, progress.done / max(1, progress.total)), f"**{title}**{note} :gray[{left}]")
 
 
-def time_left(run: Run, progress: Progress) -> str:
-    """ " · about 40 s left", from the run's own pace; nothing while it has none."""
-    seconds = max((step.seconds for step in run.steps()), default=0.0)
-    if not (seconds and progress.done):
+def _seconds(run: Run) -> float:
+    """How long a run has been going, earlier parts of a broken-off one included."""
+    return max((step.seconds for step in run.steps()), default=0.0)
+
+
+def time_left(seconds: float, progress: Progress) -> str:
+    """ " · about 40 s left", from the stage's own pace so far; nothing while it has none."""
+    if seconds < _TELLING_SECONDS or not progress.done:
         return ""
     return f" · about {widgets.clock(seconds * (progress.total - progress.done) / progress.done)} left"
 

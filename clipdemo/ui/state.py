@@ -7,6 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
+from clipdemo.survey import Survey
 from clipdemo.workspace import Workspace
 
 Kind = Literal["sample", "comparison", "job"]
@@ -20,6 +21,8 @@ BATCH_SIZE = "batch_size"
 MODE = "mode"
 RECIPE = "recipe"
 GALLERY_PAGE = "gallery_page"
+
+MAX_UPLOAD_MEGABYTES = 1024  # an upload is held in memory until it is written down
 
 
 def workspace() -> Workspace:
@@ -63,3 +66,16 @@ def notice(text: str) -> None:
 def take_notice() -> str | None:
     """The line that `notice` left, once."""
     return st.session_state.pop("notice", None)
+
+
+def remember_columns(place: str, survey: Survey) -> None:
+    """Keeps the columns that a look at this path or dataset found, for choosing among them."""
+    columns = list(survey.available_columns)
+    if st.session_state.get(f"columns {place}") != columns:
+        st.session_state[f"columns {place}"] = columns
+        st.rerun()  # the choice stands above what was found
+
+
+def known_columns(place: str) -> list[str]:
+    """The columns that `remember_columns` kept for this path or dataset."""
+    return st.session_state.get(f"columns {place}", [])

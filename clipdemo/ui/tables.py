@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+import streamlit as st
 
 from clipdemo.charts import MODEL_SIGNS
 from clipdemo.records import SPLITS, CleaningReport, Comparison, percent
@@ -13,6 +14,11 @@ from clipdemo.training.runs import Run
 # Table 1 of the paper: ViT-B/32, 4,096 entries of PubMedVision; per cent.
 PAPER = (("base", "Pre-trained", 49.4, 78.9), ("captions", "Fine-tuned (captions)", 64.3, 83.1),
          ("labels", "Fine-tuned (labels)", 76.9, 92.1))  # fmt: skip
+REPORT_COLUMNS = {
+    "What": st.column_config.TextColumn(width="medium"),
+    "Rows": st.column_config.NumberColumn(format="localized", width="small"),
+    "For example": st.column_config.TextColumn(width="large"),
+}
 PAPER_NAMES = {name: title for name, title, _, _ in PAPER}
 SIGN_COLOURS = {"base": "gray", "captions": "blue", "labels": "orange"}  # names in the theme
 
@@ -34,7 +40,20 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
             "n": f"{model.n:,}",
         }
         for model in comparison.models
+        if model.top1 is not None
     ]
+    return pd.DataFrame(rows)
+
+
+def retrieval_table(comparison: Comparison) -> pd.DataFrame:
+    """One row a model: how often a picture finds its caption among the first 1, 5 and 10, and a caption its picture."""
+    rows = []
+    for model in comparison.models:
+        if found := model.retrieval:
+            row = {"Model": signed(model.name, PAPER_NAMES[model.name])}
+            row |= {f"Caption in first {k}": _unbroken(percent(share)) for k, share in found.image_to_text.items()}
+            row |= {f"Picture in first {k}": _unbroken(percent(share)) for k, share in found.text_to_image.items()}
+            rows.append(row | {"n": f"{found.n:,}"})
     return pd.DataFrame(rows)
 
 

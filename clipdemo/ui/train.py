@@ -20,7 +20,7 @@ from clipdemo.records import (
 )
 from clipdemo.sampling import Sample
 from clipdemo.training.runs import Run, load_run
-from clipdemo.ui import live, state, tables, widgets
+from clipdemo.ui import live, sources, state, tables, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
@@ -38,7 +38,7 @@ def launch_form(workspace: Workspace, sample: Sample, busy: bool) -> None:
         st.subheader("A new run", anchor=False)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             mode = st.segmented_control(
-                "Pair each picture with its", MODES, default="captions", required=True, key=state.MODE,
+                "Pair each picture with its", sample.texts, default=sample.texts[0], required=True, key=state.MODE,
                 format_func=_MODE_TITLES.get, on_change=_take_recipe,
             )  # fmt: skip
             recipe = st.selectbox(
@@ -46,6 +46,8 @@ def launch_form(workspace: Workspace, sample: Sample, busy: bool) -> None:
                 format_func=_RECIPE_TITLES.get, on_change=_take_recipe,
                 help="Settings to start from; everything can still be changed below.",
             )  # fmt: skip
+        if len(sample.texts) == 1:
+            st.caption(sources.possible(sample.texts))
         start = RunConfig(mode=mode, **preset(recipe, mode))
         with st.grid(3, min_column_width=200, gap="small"):
             epochs = st.number_input("Epochs", 1, 1000, start.epochs, help="Passes over the training pictures.")
@@ -215,8 +217,9 @@ def past_runs(workspace: Workspace, sample: Sample, with_curves: bool) -> None:
         alt="Runs of this sample",
     )
     n = sample.sizes["validation"]
+    among = "" if sample.classes else ", among their captions"
     st.caption(
-        f"Top-1 of n = {n:,} validation pictures. It chooses the epoch; the final number comes from test pictures."
+        f"Top-1 of n = {n:,} validation pictures{among}. It chooses the epoch; the final one comes from test pictures."
     )
 
 

@@ -1,6 +1,7 @@
 """What a visitor does, in a real browser. Each journey waits for what the visitor would wait for."""
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +13,7 @@ from tests import workspace_factory as factory
 
 pytestmark = pytest.mark.browser
 
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 PAGES = ("", "data", "train", "compare")
 
 
@@ -42,6 +44,51 @@ def test_from_homes_button_to_the_finished_table(visit, workspace):
         expect(row).to_contain_text(percent(model.top1))
         expect(row).to_contain_text(f"{model.n:,}")
     expect(page.get_by_test_id("stPlotlyChart").locator("svg").first).to_be_visible()
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"the real pictures are not at {DATA}")
+def test_real_pictures_from_upload_to_comparison(visit, workspace):
+    page = visit("data")
+    page.get_by_text("Folder or archive", exact=True).click()
+    page.locator("input[type=file]").set_input_files(DATA / "mednist.zip")
+    expect(page.get_by_text("mednist.zip")).to_be_visible()
+    page.get_by_role("button", name="Look first").click()
+    expect(page.get_by_text("What is in it")).to_be_visible()
+    expect(page.get_by_text(re.compile("Labels, no captions")).first).to_be_visible()
+    pictures = page.get_by_label("Pictures", exact=True)
+    pictures.fill("120")
+    pictures.press("Tab")
+    page.get_by_role("button", name="Draw the sample").click()
+    expect(page.get_by_text("The sample was drawn in")).to_be_visible()
+    page.get_by_role("tab", name="Pictures").click()
+    expect(page.get_by_text("120 of 120 pictures")).to_be_visible()
+    page.get_by_role("button", name="Run the whole experiment on it").click()
+    expect(page.get_by_text(re.compile("The experiment finished after"))).to_be_visible(timeout=240_000)
+    page.get_by_text("See the whole comparison").click()
+    expect(page.get_by_test_id("stTable").first.locator("tbody tr")).to_have_count(2)  # base and labels
+    comparison = load_comparison(workspace, workspace.names("comparisons")[0])
+    assert [model.name for model in comparison.models] == ["base", "labels"]
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"the real pictures are not at {DATA}")
+def test_pubmedvision_from_a_folder_of_this_machine(visit, workspace):
+    page = visit("data")
+    page.get_by_text("PubMedVision", exact=True).click()
+    expect(page.get_by_text("From the Hub", exact=True)).to_be_visible()
+    page.get_by_text("On this machine", exact=True).click()
+    page.get_by_label("Path", exact=True).fill(str(DATA / "pubmedvision-mini"))
+    page.get_by_label("Path", exact=True).press("Enter")
+    pictures = page.get_by_label("Pictures", exact=True)
+    pictures.fill("120")
+    pictures.press("Tab")
+    page.get_by_role("button", name="Draw the sample").click()
+    expect(page.get_by_text("The sample was drawn in")).to_be_visible()
+    page.get_by_role("tab", name="Captions").click()
+    expect(page.get_by_text(re.compile("CLIP reads 77 tokens"))).to_be_visible()
+    page.get_by_role("button", name="Run the whole experiment on it").click()
+    expect(page.get_by_text(re.compile("The experiment finished after"))).to_be_visible(timeout=240_000)
+    page.get_by_text("See the whole comparison").click()
+    expect(page.get_by_role("heading", name="Pictures and their captions")).to_be_visible()
 
 
 def test_stop_ends_the_experiment_in_plain_words(visit, workspace):
@@ -88,7 +135,7 @@ def test_a_deep_link_has_its_frame_and_its_choice(visit, full, workspace):
     expect(page.get_by_role("link", name="Compare")).to_be_visible()
     expect(page.get_by_label(re.compile("Sample")).first).to_have_value(full.sample)
     page.get_by_role("tab", name="Pictures").click()
-    expect(page.get_by_text("synthetic")).to_be_visible()
+    expect(page.get_by_text("These pictures are synthetic")).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("Made-up caption")).first).to_be_visible()
 
 

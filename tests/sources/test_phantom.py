@@ -10,6 +10,7 @@ from PIL import Image
 from clipdemo.cleaning import clean
 from clipdemo.errors import BadSettings
 from clipdemo.images import NEAR_DUPLICATE_BITS, difference_hash, pixel_hash
+from clipdemo.records import SampleConfig
 from clipdemo.sources import COLUMNS, open_source
 from clipdemo.sources.bodyparts import BODY_PARTS
 from clipdemo.sources.phantom import PhantomSettings, PhantomSource, captions
@@ -130,7 +131,7 @@ def test_cleaning_keeps_right_labels_in_any_spelling_and_no_bad_one(source):
 def test_placeholders_are_all_caught_and_captions_are_not(source):
     table = source.table()
     kept = clean(table, BODY_PARTS, source.synonyms)
-    assert not set(kept.rows["caption"]) & set(captions.PLACEHOLDERS)
+    assert not set(kept.captions[kept.rows.index]) & set(captions.PLACEHOLDERS)
     reasons = {d.reason: d.count for d in kept.dropped}
     placeholders = (table["caption"].isin(captions.PLACEHOLDERS)).sum()
     assert 0 < reasons["caption is a placeholder"] + reasons.get("caption is empty", 0) <= placeholders
@@ -179,9 +180,9 @@ def test_captions_say_less_than_labels_and_sometimes_too_much():
         ({"seed": 1}, "seed"),
     ],
 )
-def test_a_bad_option_is_named(options, says):
+def test_a_bad_option_is_named(tmp_path, options, says):
     with pytest.raises(BadSettings, match=says):
-        open_source("phantom", 0, options)
+        open_source(SampleConfig(options=options), tmp_path)
 
 
 def test_the_library_imports_neither_streamlit_gradio_nor_torch():

@@ -254,7 +254,7 @@ def test_the_vocabulary_has_every_token_of_every_batch_and_of_the_prompts(drawn,
     splits = np.concatenate([pairs.split("train"), pairs.split("validation")])
     for _, batch in pairs.batches(np.array_split(splits, 7)):
         assert np.isin(batch.tokens.numpy(), vocabulary).all()
-    assert np.isin(pairs.class_tokens().numpy(), vocabulary).all()
+    assert np.isin(pairs.prompts, vocabulary).all()
     assert len(vocabulary) < 1000
 
 
@@ -263,8 +263,8 @@ def test_places_among_the_used_rows_stand_for_the_same_tokens(drawn, mode):
     place, sample, _ = drawn
     clip = open_model()
     pairs = finish(Pairs.of(RunConfig(mode=mode), sample, clip, place))
-    plain, prompts = pairs.batch(pairs.split("train")), pairs.class_tokens()
+    plain, prompts = pairs.batch(pairs.split("train")), pairs.places(pairs.prompts)
     rows = UsedRows(clip.network, pairs.vocabulary())
     pairs.places = rows.ids
     assert torch.equal(rows.used[pairs.batch(pairs.split("train")).tokens], plain.tokens)
-    assert torch.equal(rows.used[pairs.class_tokens()], prompts)
+    assert torch.equal(rows.used[pairs.places(pairs.prompts)], prompts)

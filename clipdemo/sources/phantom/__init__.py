@@ -19,29 +19,23 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from clipdemo.errors import PictureError
 from clipdemo.images import encode_png
-from clipdemo.records import Fraction, Record
+from clipdemo.sources.base import Source
 from clipdemo.sources.bodyparts import BODY_PARTS, SYNONYMS
 from clipdemo.sources.phantom.captions import PLACEHOLDERS, bad_label, caption, label_variant
 from clipdemo.sources.phantom.catalogue import NORMAL, PART_SHARES, VIEWS_OF, Case, View
+from clipdemo.sources.settings import PhantomOptions
 
 K = TypeVar("K")
 BLOCK = 8
 NORMAL_SHARE = 0.4  # of the cases have nothing wrong
 
 
-class PhantomSettings(Record):
-    """How long the source is and how messy. Rates are fractions of its rows."""
+class PhantomSettings(PhantomOptions):
+    """The options, and the seed that everything is drawn from."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    rows: Annotated[int, Field(ge=1, le=10_000_000)] = 40_000
-    bad_labels: Fraction = 0.08  # labels that are no label
-    wrong_labels: Fraction = 0.04  # labels of another class
-    label_variants: Fraction = 0.15  # right labels, spelled another way
-    placeholders: Fraction = 0.02  # captions that say nothing
-    same_case: Fraction = 0.15  # another picture of a patient
-    duplicates: Fraction = 0.01  # the same picture again
-    near_duplicates: Fraction = 0.01  # the same picture, slightly changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +57,12 @@ class PhantomRow:
         return PLACEHOLDERS[rng.randrange(len(PLACEHOLDERS))] if self.placeholder else caption(self.case, rng)
 
 
-class PhantomSource:
+class PhantomSource(Source):
     """See `clipdemo.sources.Source`. Drawing uses all cores; a row costs about 5 ms of one (benchmarks/drawing.py)."""
 
     name = "phantom"
     synthetic = True
-    classes: tuple[str, ...] = BODY_PARTS
+    classes: tuple[str, ...] | None = BODY_PARTS
     synonyms: Mapping[str, str] = SYNONYMS
 
     def __init__(self, settings: PhantomSettings | None = None) -> None:
@@ -93,6 +87,7 @@ class PhantomSource:
                 "label": [row.label for row in made],
                 "modality": [row.case.view.modality for row in made],
                 "group": [row.group for row in made],
+                "problem": "",
             },
             dtype="str",
         )
@@ -101,7 +96,7 @@ class PhantomSource:
         """All rows without their pictures: about 50 µs a row, made once."""
         return self._table
 
-    def pictures(self, rows: Sequence[int]) -> Iterator[bytes | None]:
+    def pictures(self, rows: Sequence[int]) -> Iterator[bytes | PictureError]:
         """The pictures of these rows as PNG files, in order."""
         draw = partial(draw_png, self.settings)
         workers = min(os.cpu_count() or 1, len(rows) // 64)
