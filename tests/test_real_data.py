@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -39,6 +40,16 @@ def test_the_whole_experiment_runs_on_real_pictures(tmp_path, source, path, mode
     assert [model["name"] for model in comparison["models"]] == models
     assert comparison["synthetic"] is False
     assert all((model["retrieval"] is not None) == ("captions" in models) for model in comparison["models"])
+
+
+def test_foreign_captions_of_real_articles_are_found_and_english_ones_left_alone():
+    rows = json.loads((MINI / "PubMedVision_Original_Caption.json").read_text())
+    captions = [row["Original_Caption"] for row in rows]
+    found = [caption for caption in captions if cleaning.is_foreign(caption)]
+    telling = re.compile(r"\b(?:de|du|des|la|le|les|et|au|en|el|un|une|del|avec|par)\b", re.IGNORECASE)
+    really = [caption for caption in found if len(telling.findall(caption)) >= 2]
+    assert 70 <= len(found) <= 95
+    assert len(really) >= 0.9 * len(found)
 
 
 def png(array) -> bytes:
