@@ -18,8 +18,10 @@ from PIL import Image
 from clipdemo import cleaning, images, sampling
 from clipdemo.progress import finish
 from clipdemo.records import SampleConfig
-from clipdemo.sampling import draw_sample
+from clipdemo.sampling import draw_sample, load_sample
 from clipdemo.sources.base import MISSING_PICTURE
+from clipdemo.workspace import Workspace
+from tests.hub_standin import HubStandIn
 
 DATA = Path(__file__).resolve().parents[1] / "../shared/data"
 MINI = DATA / "pubmedvision-mini"
@@ -40,6 +42,20 @@ def test_the_whole_experiment_runs_on_real_pictures(tmp_path, source, path, mode
     assert [model["name"] for model in comparison["models"]] == models
     assert comparison["synthetic"] is False
     assert all((model["retrieval"] is not None) == ("captions" in models) for model in comparison["models"])
+
+
+def test_the_whole_experiment_runs_on_pictures_of_the_hub(tmp_path):
+    with HubStandIn({"FreedomIntelligence/PubMedVision": {p.name: p for p in MINI.iterdir()}}) as hub:
+        arguments = ["experiment", "--source", "pubmedvision", "--samples", "240", "--epochs", "1"]
+        done = subprocess.run(
+            [sys.executable, "-m", "clipdemo", *arguments, "--workspace", str(tmp_path / "workspace")],
+            capture_output=True, text=True, env=hub.environment(tmp_path),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        comparison = json.loads(Path(done.stdout.splitlines()[-1]).read_text())
+        sample = load_sample(Workspace(tmp_path / "workspace"), comparison["sample"])
+        assert sample.origin["commit"] == hub.commit("FreedomIntelligence/PubMedVision")
+    assert sum(comparison["sizes"].values()) == 240
 
 
 def test_foreign_captions_of_real_articles_are_found_and_english_ones_left_alone():

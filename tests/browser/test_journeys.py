@@ -10,6 +10,8 @@ from playwright.sync_api import expect
 from clipdemo.comparison import load_comparison
 from clipdemo.records import percent
 from tests import workspace_factory as factory
+from tests.hub_standin import HubStandIn
+from tools.serving import served
 
 pytestmark = pytest.mark.browser
 
@@ -89,6 +91,28 @@ def test_pubmedvision_from_a_folder_of_this_machine(visit, workspace):
     expect(page.get_by_text(re.compile("The experiment finished after"))).to_be_visible(timeout=240_000)
     page.get_by_text("See the whole comparison").click()
     expect(page.get_by_role("heading", name="Pictures and their captions")).to_be_visible()
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"the real pictures are not at {DATA}")
+def test_pubmedvision_from_the_hub(browser, workspace, tmp_path):
+    files = {path.name: path for path in (DATA / "pubmedvision-mini").iterdir()}
+    with (
+        HubStandIn({"FreedomIntelligence/PubMedVision": files}) as hub,
+        served(workspace.root, tmp_path / "log", **hub.environment(tmp_path) | {"OMP_NUM_THREADS": "1"}) as address,
+    ):
+        page = browser.new_page()
+        page.goto(f"{address}/data")
+        page.get_by_text("PubMedVision", exact=True).click()
+        expect(page.get_by_text("From the Hub", exact=True)).to_be_visible()
+        page.get_by_label("Pictures", exact=True).fill("120")
+        page.get_by_label("Pictures", exact=True).press("Tab")
+        page.get_by_role("button", name="Look first").click()
+        expect(page.get_by_text(re.compile("120 pictures move about"))).to_be_visible()
+        page.get_by_role("button", name="Draw the sample").click()
+        expect(page.get_by_text("The sample was drawn in")).to_be_visible()
+        page.get_by_role("button", name="Run the whole experiment on it").click()
+        expect(page.get_by_text(re.compile("The experiment finished after"))).to_be_visible(timeout=240_000)
+        page.close()
 
 
 def test_stop_ends_the_experiment_in_plain_words(visit, workspace):
