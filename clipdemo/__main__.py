@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from clipdemo.errors import ClipDemoError, Stopped
-from clipdemo.jobs import Recorder, create_job, load_job, recorded
+from clipdemo.errors import ClipDemoError, Stopped, WorkspaceError
+from clipdemo.jobs import ENDED, STOPS, Job, Recorder, Stop, create_job, load_job, recorded
 from clipdemo.options import Settings, source_options, takes
 from clipdemo.presets import PRESETS, configured
 from clipdemo.progress import Activity, T, finish
+from clipdemo.queues import QUEUED, change_device, enqueue, move, on_device, waiting
 from clipdemo.records import (
     BUILT_IN_BASE,
     DEFAULT_TEMPLATE,
@@ -37,6 +39,7 @@ from clipdemo.records import (
     percent,
 )
 from clipdemo.sources import resolved
+from clipdemo.training.runs import Run, run_id, runs_of_job, settle
 from clipdemo.workspace import Workspace
 
 app = typer.Typer(
@@ -48,6 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 screen = Console(highlight=False)
+FOLLOW_SECONDS = 0.5
 
 WorkspaceOption = Annotated[
     Path | None, typer.Option("--workspace", help="Folder for samples, runs and results; made where missing.")
@@ -95,7 +99,7 @@ def experiment(
         runs = tuple(configured(preset, mode, run) for mode in MODES)
         settings = {"sample": sample_config.model_dump(mode="json"), "runs": [r.model_dump(mode="json") for r in runs]}
         with _job(place, job, "experiment", settings) as recorder:
-            comparison = _with_bars(recorder, run_experiment(sample_config, runs, place))
+            comparison = _trained(recorder, place, lambda: run_experiment(sample_config, runs, place, recorder.job.id))
             recorder.made["comparison"] = comparison.id
         _print_comparison(comparison)
         print(place.folder("comparisons", comparison.id) / "comparison.json")
@@ -165,25 +169,31 @@ def train(
     job: JobOption = None,
 ) -> None:
     """Fine-tune one CLIP on a sample's training pictures. Prints the run's id. Several GPUs: start it with torchrun."""
+    with _plain_errors():
+        _train(Workspace(workspace), job, configured(preset, settings["mode"], settings), sample)
+
+
+def _train(place: Workspace, job: str | None, config: RunConfig, sample: str) -> None:
+    """Fine-tunes in this process, once the device is free."""
     from clipdemo.sampling import load_sample
 
-    with _plain_errors():
-        config = configured(preset, settings["mode"], settings)
-        place = Workspace(workspace)
-        data = load_sample(place, sample)
-        if int(os.environ.get("RANK", 0)):  # one of torchrun's processes that neither writes nor speaks
-            from clipdemo.training.loop import train as fine_tune
+    data = load_sample(place, sample)
+    if int(os.environ.get("RANK", 0)):  # one of torchrun's processes that neither writes nor speaks
+        from clipdemo.training.loop import train as fine_tune
 
-            finish(fine_tune(config, data, place))
-            return
-        asked = {"sample_id": data.id, "runs": [config.model_dump(mode="json")]}
-        with _job(place, job, "train", asked) as recorder:
-            from clipdemo.training.loop import train as fine_tune
-            from clipdemo.training.runs import run_id
+        finish(fine_tune(config, data, place))
+        return
 
-            recorder.made["run"] = run_id(config, data)
-            run = _with_bars(recorder, fine_tune(config, data, place))
-        print(run.id)
+    def work() -> Activity[Run]:
+        from clipdemo.training.loop import train as fine_tune  # imports torch: not while others train
+
+        return (yield from fine_tune(config, data, place, recorder.job.id))
+
+    asked = {"sample_id": data.id, "runs": [config.model_dump(mode="json")]}
+    with _job(place, job, "train", asked) as recorder:
+        recorder.made["run"] = run_id(config, data)
+        run = _trained(recorder, place, work)
+    print(run.id)
 
 
 @app.command()
@@ -229,6 +239,128 @@ def compare(
         print(place.folder("comparisons", comparison.id) / "comparison.json")
 
 
+@app.command()
+def runs(workspace: WorkspaceOption = None) -> None:
+    """List all runs and what is true of them now, and the jobs that wait for a device."""
+    from clipdemo.training.runs import load_run, run_state
+
+    with _plain_errors():
+        place = Workspace(workspace)
+        table = Table(title=f"runs in {place.root}")
+        for column in ("run", "state", "pairs", "epochs", "validation top-1", "sample"):
+            table.add_column(column, overflow="fold")
+        for name in place.names("runs"):
+            with suppress(ClipDemoError, KeyError, TypeError):
+                run = load_run(place, name)
+                result = run.result
+                best = percent(result.best_validation_top1) if result else ""
+                done = f"{result.epochs_done if result else '?'} of {run.config.epochs}"
+                label = run.id if run.name == run.id else f"{run.id} ({run.name})"
+                table.add_row(escape(label), run_state(run, place), run.config.mode, done, best, run.sample)
+        screen.print(table)
+        for place_in_line, ticket in enumerate(waiting(place), start=1):
+            screen.print(f"waits for {ticket.device}, number {place_in_line}: {ticket.job}", markup=False)
+
+
+@app.command()
+def follow(
+    name: Annotated[str, typer.Argument(help="Id of a run or a job.")], workspace: WorkspaceOption = None
+) -> None:
+    """Print what a run or job does, line by line, until it ends. Ctrl-C ends the printing only."""
+    with _plain_errors():
+        job, said = _job_of(Workspace(workspace), name), ""
+        while True:
+            ended = job.state in ENDED  # before its last words are read
+            for progress in list(job.progress.values())[-1:]:
+                line = f"{progress.stage} {progress.done:,}/{progress.total:,} {progress.note}"
+                if line != said:
+                    print(line, flush=True)
+                    said = line
+            if ended:
+                break
+            time.sleep(FOLLOW_SECONDS)
+        message = (job.result or {}).get("message", "")
+        print(f"{job.state}{': ' if message else ''}{message}")
+        raise typer.Exit(0 if job.state == "finished" else 1)
+
+
+@app.command()
+def stop(
+    name: Annotated[str, typer.Argument(help="Id of a run or a job.")],
+    how: Annotated[
+        Stop, typer.Option(help="pause: go on later; keep: the best epoch is the result; discard: keep nothing.")
+    ] = "pause",
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Ask a run or job to stop at the next safe place; one that waits leaves the queue."""
+    with _plain_errors():
+        place = Workspace(workspace)
+        job = _job_of(place, name)
+        if job.state in ENDED:
+            raise WorkspaceError(f"{name} has ended already ({job.state})")
+        job.stop(how)
+        print(f"{job.id}: it will be {STOPS[how]}")
+
+
+@app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="Id of a run.")],
+    workspace: WorkspaceOption = None,
+    job: JobOption = None,
+) -> None:
+    """Go on with a run that was stopped or broken off, from its last point. Prints the run's id."""
+    from clipdemo.training.runs import load_run
+
+    with _plain_errors():
+        place = Workspace(workspace)
+        run = load_run(place, name)
+        _train(place, job, run.config, run.sample)
+
+
+@app.command()
+def extend(
+    name: Annotated[str, typer.Argument(help="Id of a run that has ended.")],
+    epochs: Annotated[int, typer.Option(help="Epochs more.")] = 2,
+    workspace: WorkspaceOption = None,
+    job: JobOption = None,
+) -> None:
+    """A bit longer: a new run of some epochs that starts from this one's best weights. Prints the new run's id."""
+    from clipdemo.training.runs import load_run
+
+    with _plain_errors():
+        place = Workspace(workspace)
+        run = load_run(place, name)
+        longer = RunConfig(**run.config.model_dump() | {"epochs": epochs, "continues": run.id})
+        _train(place, job, longer, run.sample)
+
+
+@app.command("move")
+def move_job(
+    name: Annotated[str, typer.Argument(help="Id of a job, or of its run, that waits.")],
+    places: Annotated[int, typer.Option(help="Places in the queue: -1 is one up, 1 one down.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Wait for this device instead: cpu, cuda:1, mps.")] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Move a waiting job in the queue, or to another device."""
+    with _plain_errors():
+        place = Workspace(workspace)
+        waits = _job_of(place, name).id
+        if device:
+            change_device(place, waits, device)
+        move(place, waits, places)
+        for ticket in waiting(place):
+            print(f"{ticket.device}: {ticket.job}")
+
+
+def _job_of(workspace: Workspace, name: str) -> Job:
+    """The job of that id, or the one that trains the run of that id."""
+    if name in workspace.names("runs"):
+        from clipdemo.training.runs import load_run
+
+        return load_job(workspace, load_run(workspace, name).job)
+    return load_job(workspace, name)
+
+
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """One line and exit code 2 for what a reader can mend; 130 for Ctrl-C; a traceback for our own mistakes."""
@@ -247,11 +379,27 @@ def _plain_errors() -> Iterator[None]:
 
 @contextmanager
 def _job(workspace: Workspace, name: str | None, command: str, settings: dict[str, object]) -> Iterator[Recorder]:
-    """This process as a job: the one that a page has prepared, or a new one of its own."""
+    """This process as a job: the one that a page has prepared, or a new one of its own, which queues if it trains."""
     workspace.sweep()
-    job = load_job(workspace, name) if name else create_job(workspace, command, settings)
+    if name:
+        job = load_job(workspace, name)
+    else:
+        job = create_job(workspace, command, settings)
+        if command in QUEUED:
+            enqueue(workspace, job)
     with recorded(job) as recorder:
         yield recorder
+
+
+def _trained(recorder: Recorder, workspace: Workspace, work: Callable[[], Activity[T]]) -> T:
+    """Does work that trains, once the device is free; what a stop leaves of a run is what was asked for."""
+    job = recorder.job
+    try:
+        return _with_bars(recorder, on_device(workspace, job, work))
+    except Stopped:
+        for run in runs_of_job(workspace, job.id):
+            settle(run, job.asked_to_stop or "pause", workspace)
+        raise
 
 
 def _with_bars(recorder: Recorder, activity: Activity[T]) -> T:

@@ -13,7 +13,7 @@ STAGES = ("source", "sample", "pictures", "captions", "labels", "evaluate base",
 
 
 def run_experiment(
-    sample_config: SampleConfig, runs: tuple[RunConfig, ...], workspace: Workspace
+    sample_config: SampleConfig, runs: tuple[RunConfig, ...], workspace: Workspace, job: str = ""
 ) -> Activity[Comparison]:
     """Does all of it; parts that are finished already, with the same settings, are found instead of repeated.
 
@@ -25,7 +25,7 @@ def run_experiment(
     runs = tuple(config for config in runs if config.mode in sample.texts)
     trained = []
     for config in runs:
-        trained.append((yield from train(config, sample, workspace)))
+        trained.append((yield from train(config, sample, workspace, job)))
     evaluations = [(yield from evaluate(sample, workspace, base=runs[0].base, template=runs[0].template))]
     for run in trained:
         evaluations.append((yield from evaluate(sample, workspace, run, template=run.config.template)))

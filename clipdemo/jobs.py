@@ -22,9 +22,15 @@ from filelock import FileLock, Timeout
 
 from clipdemo.errors import BadSettings, ClipDemoError, Stopped, WorkspaceError
 from clipdemo.progress import Activity, Progress, T
-from clipdemo.workspace import Workspace, disk_errors, read_json, write_json
+from clipdemo.workspace import Workspace, atomic_write, read_json, write_json
 
-State = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "interrupted"]
+State = Literal["starting", "waiting", "running", "stopping", "finished", "stopped", "failed", "interrupted"]
+Stop = Literal["pause", "keep", "discard"]
+STOPS: dict[Stop, str] = {  # what each way to stop a training keeps
+    "pause": "stopped to go on later: the best epoch and the last point are kept",
+    "keep": "stopped for good: the best epoch so far is kept as the result",
+    "discard": "stopped and discarded: nothing of the unfinished run is kept",
+}
 ENDED: tuple[State, ...] = ("finished", "stopped", "failed", "interrupted")
 START_SECONDS = 30.0  # a job that has not locked its file by then died on its way
 REPORT_SECONDS = 0.3
@@ -54,8 +60,10 @@ class Job:
         alive = self._alive()
         if self.result:  # read after the lock: a job writes how it ended before it lets go
             return self.result["state"]
+        if alive and (self.folder / "stop").exists():
+            return "stopping"
         if alive:
-            return "stopping" if (self.folder / "stop").exists() else "running"
+            return "waiting" if self._waits() else "running"
         return "interrupted"
 
     @property
@@ -84,10 +92,21 @@ class Job:
         path = self.folder / "log.txt"
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
 
-    def stop(self) -> None:
+    def stop(self, how: Stop = "pause") -> None:
         """Asks it to stop at the next safe place. Works from any process, and after a restart of the server."""
-        with disk_errors(self.folder):
-            (self.folder / "stop").touch()
+        atomic_write(self.folder / "stop", how.encode())
+
+    @property
+    def asked_to_stop(self) -> Stop | None:
+        """How somebody asked it to stop, if anybody did."""
+        path = self.folder / "stop"
+        if not path.exists():
+            return None
+        return how if (how := path.read_text()) in STOPS else "pause"
+
+    def _waits(self) -> bool:
+        """Whether it has a ticket in a device's queue, see `queues`."""
+        return any((self.folder.parent.parent / "queue").glob(f"*/*-{self.id}"))
 
     def _alive(self) -> bool:
         probe = FileLock(self.folder / "alive")
@@ -125,6 +144,12 @@ def create_job(workspace: Workspace, command: str, settings: dict[str, object]) 
 def launch(workspace: Workspace, command: str, arguments: Sequence[str], settings: dict[str, object]) -> Job:
     """Starts `python -m clipdemo COMMAND ARGUMENTS...` on its own, outliving the page that asked for it."""
     job = create_job(workspace, command, settings)
+    return start(workspace, job, arguments)
+
+
+def start(workspace: Workspace, job: Job, arguments: Sequence[str]) -> Job:
+    """Starts the process of a job that has been created."""
+    command = job.asked["command"]
     argv = [sys.executable, "-m", "clipdemo", command, *arguments, "--workspace", str(workspace.root), "--job", job.id]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "NO_COLOR": "1"}
     with (job.folder / "log.txt").open("ab") as log:
@@ -171,8 +196,8 @@ class Recorder:
                 self.stages[progress.stage] = progress.model_copy(update={"seconds": seconds})
                 if new_stage or progress.done == progress.total or time.monotonic() - self._written > REPORT_SECONDS:
                     self._write()
-                    if (self.job.folder / "stop").exists():
-                        raise Stopped("stopped as asked; what was finished is kept")
+                    if how := self.job.asked_to_stop:
+                        raise Stopped(STOPS[how])
                 yield progress
         finally:
             activity.close()  # lets it put away what it was doing, whatever made us leave

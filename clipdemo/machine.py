@@ -54,6 +54,13 @@ def available_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
+def used_bytes(device: torch.device) -> int:
+    """Memory that this process has: the most it took of a GPU so far, or what it holds of the machine's now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
+
 @cache
 def prepare_cpu() -> str:
     """Sets up this process for fast exact training on the CPU, once; a line for the log comes back."""

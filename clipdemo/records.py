@@ -159,6 +159,12 @@ class RunConfig(Record):
     interpolation: bool = Field(
         False, description="At the end mix base and tuned weights as validation top-1 likes best (WiSE-FT)."
     )
+    patience: int = Field(
+        0, ge=0, le=1000, description="Stop after so many epochs without a better validation top-1; 0: never."
+    )
+    continues: str = Field(
+        "", description="Id of a run on the same sample: start from its best weights instead of the base's."
+    )
     tune: Tune = Field("everything", description="What is trained: everything, a tower, the last blocks, or LoRA.")
     tuned_blocks: int = Field(2, ge=1, le=100, description="With --tune last-blocks: how many blocks of each tower.")
     lora_rank: int = Field(8, ge=1, le=256, description="With --tune lora: rank of each weight's change.")
@@ -207,7 +213,7 @@ class Step(Record):
 class RunResult(Record):
     """How a run ended, and which epoch's weights it kept."""
 
-    state: Literal["finished", "stopped"]
+    state: Literal["finished", "kept", "stopped"]  # kept: stopped for good; stopped: can be gone on with
     best_epoch: int
     best_validation_top1: Fraction
     epochs_done: int
@@ -216,6 +222,7 @@ class RunResult(Record):
     device: str
     precision: str = "float32"  # of the towers' products; weights are always float32
     chunk_size: int = 0  # pairs that were in memory at a time
+    early: bool = False  # ended by `patience` before the last epoch
     interpolation: Fraction | None = None  # share of the tuned weights in the mix with the base's
 
 

@@ -17,10 +17,11 @@ with widgets.page("Train", LEAD):
         )  # fmt: skip
     elif chosen := widgets.choose("sample", names, "Sample"):
         sample = cached.sample(workspace, chosen)
-        job = live.current(workspace, ["train"])
+        job = live.current(workspace, ["train", "resume", "extend"])
         if job:
             train.job_card(workspace, job)
         busy = bool(job and job.active)
-        train.launch_form(workspace, sample, busy)
+        train.queue(workspace)
+        train.launch_form(workspace, sample)
         train.past_runs(workspace, sample, with_curves=not busy)
         widgets.synthetic_note(sample.synthetic)

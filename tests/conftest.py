@@ -6,11 +6,15 @@ import os
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 from clipdemo import sources
 from clipdemo.records import Record
 from clipdemo.workspace import Workspace
 from tests.tiny_source import TinySource
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is slow, not wrong
+settings.load_profile("untimed")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")

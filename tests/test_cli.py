@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipdemo.jobs import list_jobs
+from clipdemo.training.runs import load_run
 from clipdemo.workspace import Workspace
 
 SMALL = ["--samples", "120", "--rows", "1200", "--epochs", "1"]
@@ -138,3 +139,29 @@ def test_help_is_there_for_every_command():
         run = clipdemo(command, "--help")
         assert run.returncode == 0
         assert "--workspace" in run.stdout
+
+
+def test_a_run_is_followed_stopped_resumed_and_extended_from_other_terminals(tmp_path):
+    at = ("--workspace", str(tmp_path))
+    sample = clipdemo("sample", "--samples", "48", "--rows", "1200", *at).stdout.splitlines()[-1]
+    asked = ["train", "--mode", "labels", "--sample", sample, "--batch-size", "16", "--epochs", "30", *at]
+    first = subprocess.Popen([sys.executable, "-m", "clipdemo", *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    place = Workspace(tmp_path)
+    while not (measured := list(tmp_path.glob("runs/*/metrics.jsonl"))) or measured[0].read_text().count("\n") < 2:
+        assert first.poll() is None, first.stderr.read()
+    run = measured[0].parent.name
+    assert "running" in clipdemo("runs", *at).stdout
+    stop = clipdemo("stop", run, *at)
+    assert "go on later" in stop.stdout
+    followed = clipdemo("follow", run, *at)
+    assert followed.returncode == 1 and "stopped to go on later" in followed.stdout
+    first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert load_run(place, run).result.epochs_done < 30
+    assert "has ended already" in clipdemo("stop", run, *at).stderr
+
+    assert clipdemo("resume", run, *at).stdout.splitlines()[-1] == run
+    assert load_run(place, run).result.state == "finished" and load_run(place, run).result.epochs_done == 30
+    longer = clipdemo("extend", run, "--epochs", "1", *at).stdout.splitlines()[-1]
+    assert load_run(place, longer).config.continues == run
+    assert clipdemo("runs", *at).stdout.count("finished") == 2

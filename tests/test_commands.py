@@ -39,7 +39,7 @@ def test_a_sample_survives_the_command_line(samples, seed, train, rate, rows):
         samples=samples, seed=seed, train=train, validation=rest, test=rest,
         cleaning=CleaningRules(exclude=("Foot", "Oral cavity"), synonyms={"a=b": "Foot"}, rare="merge"), options={"rows": rows, "bad_labels": rate},
     )  # fmt: skip
-    assert as_sample(parsed("sample", commands.sample_arguments(config))) == config
+    assert as_sample(parsed("sample", commands.sample_arguments(config))) == resolved(config)
 
 
 @given(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from clipdemo.training.losses import contrastive_loss
 from clipdemo.training.memory import chunk_that_fits
 from clipdemo.training.optimizer import make_optimizer, set_rate
 from clipdemo.training.pairs import Batch, Pairs
-from clipdemo.training.runs import Run, begin_run, load_run, run_id
+from clipdemo.training.runs import PREVIOUS, Run, begin_run, load_run, run_id
 from clipdemo.training.schedule import batches, learning_rate_at
 from clipdemo.training.tuning import choose_trained, merged_state
 from clipdemo.training.vocabulary import UsedRows
@@ -41,12 +42,12 @@ VALIDATION_BATCH = 256
 MIXES = (1.0, 0.8, 0.6, 0.4, 0.2)  # shares of the tuned weights that WiSE-FT tries
 
 
-def train(config: RunConfig, sample: Sample, workspace: Workspace) -> Activity[Run]:
+def train(config: RunConfig, sample: Sample, workspace: Workspace, job: str = "") -> Activity[Run]:
     """Fine-tunes one CLIP on the sample's training split and keeps the epoch with the best validation top-1.
 
     A run that is finished already is found, not repeated; one that was broken off goes on from its last checkpoint.
     Leaving the generator early (stop, Ctrl-C) keeps the best epoch so far, marked as stopped. Raises `TrainingError`
-    when the loss stops being a number. Under torchrun every process calls this, and rank 0 writes.
+    when the loss stops being a number. Under torchrun every process calls this, and rank 0 writes. `job` is noted.
     """
     sample.require(config.mode)
     if config.loss == "multi-positive":
@@ -60,10 +61,11 @@ def train(config: RunConfig, sample: Sample, workspace: Workspace) -> Activity[R
             how = machine.prepare_cpu() if device.type == "cpu" else torch.cuda.get_device_name(device)
             torch.manual_seed(config.seed)
             precision = machine.pick_precision(config.precision, device)
-            clip = open_model(config.base, precision=precision, compiled=config.compile)
+            start = _continued(config, sample, workspace)
+            clip = open_model(config.base, start, precision, config.compile)
             pairs = yield from Pairs.of(config, sample, clip, workspace)
             if ranks.writes:
-                begin_run(config, sample, workspace)
+                begin_run(config, sample, workspace, job)
             ranks.wait()
             run = load_run(workspace, name)
             training = _Training(run, clip, pairs, ranks)
@@ -73,7 +75,8 @@ def train(config: RunConfig, sample: Sample, workspace: Workspace) -> Activity[R
             ranks.wait()
         run = load_run(workspace, name)
         if ranks.writes:
-            run.checkpoint.unlink(missing_ok=True)  # this run's, or what a kill left after the last word was written
+            for checkpoint in run.checkpoints:
+                checkpoint.unlink(missing_ok=True)  # this run's, or what a kill left after the last word was written
     best = run.result
     note = f"best: epoch {best.best_epoch}, {100 * best.best_validation_top1:.1f} % of validation"
     yield Progress(stage=config.mode, done=best.steps, total=best.steps, note=note)
@@ -82,7 +85,20 @@ def train(config: RunConfig, sample: Sample, workspace: Workspace) -> Activity[R
 
 def _is_finished(workspace: Workspace, name: str) -> bool:
     there = (workspace.folder("runs", name) / "result.json").exists()
-    return there and load_run(workspace, name).result.state == "finished"
+    return there and load_run(workspace, name).result.state != "stopped"
+
+
+def _continued(config: RunConfig, sample: Sample, workspace: Workspace) -> Path | None:
+    """The weights that a run starts from, where it continues another. Raises `TrainingError` where that cannot be."""
+    if not config.continues:
+        return None
+    run = load_run(workspace, config.continues)
+    if run.sample != sample.id or run.result is None or run.config.base != config.base:
+        raise TrainingError(
+            f"run {run.id} cannot be continued like this: it has to have ended, on sample {sample.id} and with base "
+            f"{config.base}; it is of sample {run.sample} and base {run.config.base}"
+        )
+    return run.weights
 
 
 class _Training:
@@ -123,13 +139,13 @@ class _Training:
         """All epochs. Whatever way it is left, what was finished is kept and said."""
         now, state = self.standing, "stopped"
         try:
-            if self.ranks.same_everywhere(self.run_.checkpoint.exists()):
+            if self.ranks.same_everywhere(bool(self.run_.checkpoints)):
                 self._go_on()
                 now = self.standing
             else:
                 now.chunk_size = self.config.chunk_size or self._chunk_that_fits()
                 self._validate()
-            while now.step < self.steps:
+            while now.step < self.steps and not self._has_waited_enough():
                 for rows, batch in self.pairs.batches(self._order(), self.ranks):
                     self._train_on(rows, batch)
                     if now.step % REPORT_STEPS == 0 or now.step == self.steps:
@@ -148,6 +164,11 @@ class _Training:
         finally:
             if now.best_epoch and self.ranks.writes:
                 self._write_result(state)
+
+    def _has_waited_enough(self) -> bool:
+        """Whether so many epochs in a row were no better than the best one that it is time to end."""
+        now = self.standing
+        return 0 < self.config.patience <= now.epochs_done - now.best_epoch and now.step % self.epoch_steps == 0
 
     @property
     def epoch(self) -> int:
@@ -222,7 +243,8 @@ class _Training:
             ),
             logit_scale=self.clip.network.logit_scale.exp().item(),
         )
-        note = f"epoch {self.epoch} of {self.config.epochs}, loss {loss:.3f}"
+        memory = machine.used_bytes(self.clip.device) / 1e9
+        note = f"epoch {self.epoch} of {self.config.epochs}, loss {loss:.3f}, {memory:.1f} GB of memory"
         return Progress(stage=self.config.mode, done=self.standing.step, total=self.steps, note=note)
 
     @torch.no_grad()
@@ -380,13 +402,15 @@ class _Training:
             now = Standing(**vars(self.standing) | {"seconds": self._seconds(), "losses": losses})
             if self.rows:
                 now.decayed = self.rows.decayed
+            if self.run_.checkpoint.exists():
+                self.run_.checkpoint.replace(self.run_.folder / PREVIOUS)
             save_checkpoint(self.run_.checkpoint, now, self.clip.network, self.optimizer, self.averages)
         self.saved = time.monotonic()
 
     def _go_on(self) -> None:
         """Takes up a broken-off run where its checkpoint stands; what was measured after that is measured again."""
         run = self.run_
-        self.standing = load_checkpoint(run.checkpoint, self.clip.network, self.optimizer, self.averages)
+        self.standing = self._loaded(run.checkpoints)
         self.losses = [torch.tensor(loss, device=self.clip.device) for loss in self.standing.losses]
         if self.rows:
             self.rows.decayed = self.standing.decayed
@@ -395,6 +419,17 @@ class _Training:
             kept = [s.model_dump_json(exclude_none=True) + "\n" for s in run.steps() if s.step <= self.standing.step]
             atomic_write(run.folder / "metrics.jsonl", "".join(kept).encode())
         self.log(f"goes on from step {self.standing.step} of {self.steps}")
+
+    def _loaded(self, checkpoints: Sequence[Path]) -> Standing:
+        """Puts everything back as the newest checkpoint that can be read says."""
+        newest, *older = checkpoints
+        try:
+            return load_checkpoint(newest, self.clip.network, self.optimizer, self.averages)
+        except TrainingError as error:
+            if not older:
+                raise
+            self.log(f"{error}; the one before it is taken")
+            return self._loaded(older)
 
     def _write_result(self, state: str) -> None:
         now = self.standing
@@ -408,6 +443,7 @@ class _Training:
             device=str(self.clip.device),
             precision=self.clip.precision,
             chunk_size=now.chunk_size,
+            early=state == "finished" and now.step < self.steps,
             interpolation=self.mix,
         )
         write_json(self.run_.folder / "result.json", result.model_dump(mode="json"))

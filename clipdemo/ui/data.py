@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from clipdemo import charts, commands, jobs
+from clipdemo import charts, commands, queues
 from clipdemo.errors import ClipDemoError
 from clipdemo.experiment import both_modes
 from clipdemo.records import CONTEXT_TOKENS, SPLITS, SampleConfig
@@ -67,7 +67,7 @@ def _experiment(workspace: Workspace, sample: Sample) -> None:
         "sample": sample.config.model_dump(mode="json"),
         "runs": [run.model_dump(mode="json") for run in runs if run.mode in sample.texts],
     }
-    job = jobs.launch(workspace, "experiment", commands.sample_arguments(sample.config), settings)
+    job = queues.submit(workspace, "experiment", commands.sample_arguments(sample.config), settings)
     st.switch_page(state.PAGES["home"], query_params={"job": job.id})
 
 

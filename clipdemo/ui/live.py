@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 from pydantic import ValidationError
 
-from clipdemo import charts, jobs
+from clipdemo import charts, jobs, queues
 from clipdemo.errors import ClipDemoError
 from clipdemo.experiment import STAGES
 from clipdemo.jobs import ENDED, Job
@@ -24,6 +24,7 @@ LOG_LINES = 12
 _TELLING_SECONDS = 2.0  # a pace over less says nothing
 
 STAGE_TITLES = {
+    "waiting": "Wait for the device",
     "source": "Read the source",
     "sample": "Draw the sample",
     "pictures": "Prepare the pictures",
@@ -90,7 +91,7 @@ def current(workspace: Workspace, commands: Sequence[str]) -> Look | None:
 
 def launch(workspace: Workspace, command: str, arguments: Sequence[str], settings: dict[str, object]) -> None:
     """Starts a job, puts it into the page's address and draws the page anew."""
-    job = jobs.launch(workspace, command, arguments, settings)
+    job = queues.submit(workspace, command, arguments, settings)
     state.show_in_address("job", job.id)
     st.rerun()
 
@@ -133,13 +134,26 @@ def watch(workspace: Workspace, look: Look, draw: Callable[[Look], None]) -> Non
 def heading(look: Look, workspace: Workspace, what: str) -> None:
     """One line that says what is going on, with the stop button where there is something to stop."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        busy = {"starting": "is starting", "running": "is running", "stopping": "is stopping"}
-        st.markdown(f"**{what} {busy[look.state]}** · {widgets.clock(look.seconds)}")
+        busy = {"starting": "is starting", "waiting": "waits for its turn", "running": "is running"}
+        st.markdown(f"**{what} {busy.get(look.state, 'is stopping')}** · {widgets.clock(look.seconds)}")
         st.space("stretch")
         if look.state == "stopping":
-            st.caption("It stops at the next safe place and keeps what is finished.")
-        elif st.button("Stop", icon=":material/stop_circle:", key="stop_job"):
-            jobs.load_job(workspace, look.id).stop()
+            st.caption("It stops at the next safe place.")
+        elif look.state == "waiting" or look.command != "train":
+            if st.button("Stop", icon=":material/stop_circle:", key="stop_job"):
+                jobs.load_job(workspace, look.id).stop()
+        else:
+            _stops(workspace, look)
+
+
+def _stops(workspace: Workspace, look: Look) -> None:
+    """The three ways to stop a training, each with what it keeps."""
+    titles = {"pause": "Stop, go on later", "keep": "Stop, keep the best so far", "discard": "Discard"}
+    with st.popover("Stop", icon=":material/stop_circle:", key="stop_job"):
+        for how, says in jobs.STOPS.items():
+            if st.button(titles[how], key=f"stop {how}", width="stretch"):
+                jobs.load_job(workspace, look.id).stop(how)
+            st.caption(says.partition(": ")[2].capitalize() + ".")
 
 
 def outcome(look: Look, what: str) -> None:
@@ -149,8 +163,7 @@ def outcome(look: Look, what: str) -> None:
         st.success(f"{what} finished after {after}.", icon=":material/check_circle:")
     elif look.state == "stopped":
         st.warning(
-            f"{what} was stopped after {after}. Parts that were finished are kept: start it again with the same "
-            "settings, and it goes on from them.",
+            f"{what} was stopped after {after}. {_how_it_stopped(look)}",
             icon=":material/stop_circle:",
         )
     elif look.state == "interrupted":
@@ -167,6 +180,12 @@ def outcome(look: Look, what: str) -> None:
             st.code(look.log, language=None)
 
 
+def _how_it_stopped(look: Look) -> str:
+    if look.message == jobs.STOPS["keep"] or look.message == jobs.STOPS["discard"]:
+        return look.message.partition(": ")[2].capitalize() + "."
+    return "Parts that were finished are kept: start it again with the same settings, and it goes on from them."
+
+
 def stages(look: Look, workspace: Workspace) -> None:
     """Each stage of the job: done, under way with a bar and the time left, or still to come."""
     runs = runs_of(workspace, look)
@@ -175,6 +194,8 @@ def stages(look: Look, workspace: Workspace) -> None:
     for place, name in enumerate(names):
         title = STAGE_TITLES.get(name, name)
         progress = look.stages.get(name)
+        if name == "waiting" and look.state != "waiting":
+            continue
         note = f" :gray[· {widgets.plain(progress.note)}]" if progress and progress.note else ""
         if place < furthest or (progress and progress.done >= progress.total):
             st.markdown(f":green[:material/check_circle:] {title}{note}")
@@ -196,6 +217,20 @@ def time_left(seconds: float, progress: Progress) -> str:
     if seconds < _TELLING_SECONDS or not progress.done:
         return ""
     return f" · about {widgets.clock(seconds * (progress.total - progress.done) / progress.done)} left"
+
+
+def instruments(run: Run) -> None:
+    """Speed, rate and temperature of a run at its last report, and what it runs on."""
+    lines = [step for step in cached.steps(run)[-40:] if step.training_loss is not None]
+    if len(lines) < 2 or lines[-1].seconds <= lines[0].seconds:
+        return
+    pictures = run.config.batch_size * (lines[-1].step - lines[0].step) / (lines[-1].seconds - lines[0].seconds)
+    said = [f"{pictures:,.0f} pictures/s", f"learning rate {lines[-1].learning_rate:.2e}"]
+    if lines[-1].logit_scale:
+        said.append(f"temperature {1 / lines[-1].logit_scale:.4f}")
+    if on := run.runs_on():
+        said.append(widgets.plain(on))
+    st.caption(" · ".join(said))
 
 
 def curves(runs: Mapping[Mode, Run], key: str) -> None:

@@ -31,6 +31,7 @@ TITLES = {
     "hub": "Hugging Face Hub",
 }
 _UPLOADED, _ON_MACHINE, _FROM_HUB = "Upload", "On this machine", "From the Hub"
+_NEED_FILES = ("folder", "table")
 _WHAT_TO_SEND = {
     "folder": "A ZIP or tar archive, or pictures (with a metadata.csv, if there is one)",
     "table": "A table with the pictures in it (Parquet), or a table and its pictures",
@@ -73,10 +74,15 @@ def new_sample(workspace: Workspace, expanded: bool) -> None:
             with st.expander("Splits and cleaning", icon=":material/cleaning_services:"):
                 fractions, rules = _splits(), _rules()
             with st.container(horizontal=True):
-                draw = st.form_submit_button("Draw the sample", type="primary", icon=":material/brush:")
+                missing = source in _NEED_FILES and not place
+                draw = st.form_submit_button(
+                    "Draw the sample", type="primary", icon=":material/brush:", disabled=missing,
+                    help="Send files or write a path first." if missing else None,
+                )  # fmt: skip
                 look = st.form_submit_button(
-                    "Look first", icon=":material/visibility:", help="What is in it, and what a sample would cost."
-                )
+                    "Look first", icon=":material/visibility:", disabled=missing,
+                    help="Shows the columns, the classes and what a sample would cost.",
+                )  # fmt: skip
         with widgets.guarded():
             config = _config(source=source, samples=samples, seed=seed, options=options, **rules, **fractions)
             if draw or look:

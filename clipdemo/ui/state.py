@@ -7,6 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
+from clipdemo.records import RunConfig
 from clipdemo.survey import Survey
 from clipdemo.workspace import Workspace
 
@@ -16,8 +17,8 @@ Page = Literal["home", "data", "train", "compare"]
 _FOLDER = Path(__file__).resolve().parent.parent.parent / "pages"
 PAGES: dict[Page, Path] = {name: _FOLDER / f"{name}.py" for name in ("home", "data", "train", "compare")}
 
-LEARNING_RATE = "learning_rate"  # the Train page's widget, which its "paper's rate" button sets
-BATCH_SIZE = "batch_size"
+BASIC = ("epochs", "batch_size", "learning_rate", "patience")  # widgets of the Train page, named like the settings
+LEARNING_RATE, BATCH_SIZE = "learning_rate", "batch_size"
 MODE = "mode"
 RECIPE = "recipe"
 GALLERY_PAGE = "gallery_page"
@@ -66,6 +67,20 @@ def notice(text: str) -> None:
 def take_notice() -> str | None:
     """The line that `notice` left, once."""
     return st.session_state.pop("notice", None)
+
+
+def duplicate(config: RunConfig | None) -> None:
+    """Has the Train page's form start from these settings; None: from its recipe again."""
+    st.session_state["duplicated"] = config
+    if config:
+        st.session_state[MODE] = config.mode
+        for name in BASIC:
+            st.session_state[name] = getattr(config, name)
+
+
+def duplicated() -> RunConfig | None:
+    """The settings that `duplicate` left."""
+    return st.session_state.get("duplicated")
 
 
 def remember_columns(place: str, survey: Survey) -> None:

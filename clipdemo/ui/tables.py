@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -93,16 +93,16 @@ def cleaning_table(report: CleaningReport) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["What", "Rows", "For example"])
 
 
-def run_table(runs: Sequence[Run]) -> pd.DataFrame:
+def run_table(runs: Sequence[Run], states: Mapping[str, str]) -> pd.DataFrame:
     """One row a run with its settings and how it ended; numbers stay numbers, so that columns sort."""
     rows = []
     for run in runs:
         result = run.result
         rows.append(
             {
-                "Run": run.id,
+                "Run": run.name,
                 "Pairs": run.config.mode,
-                "State": result.state if result else "not ended",
+                "State": states[run.id],
                 "Best epoch": result.best_epoch if result else None,
                 "Validation top-1": 100 * result.best_validation_top1 if result else None,
                 "Epochs": run.config.epochs,

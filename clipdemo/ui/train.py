@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import get_args
 
 import streamlit as st
 
-from clipdemo import commands
+from clipdemo import commands, jobs, queues
 from clipdemo.errors import ClipDemoError
-from clipdemo.presets import PRESETS, preset
+from clipdemo.presets import PRESETS, preset, warnings
 from clipdemo.records import (
     MODES,
     PRETRAINING_BATCH_SIZE,
@@ -19,64 +20,95 @@ from clipdemo.records import (
     paper_learning_rate,
 )
 from clipdemo.sampling import Sample
-from clipdemo.training.runs import Run, load_run
+from clipdemo.training.runs import Run, load_run, run_state
 from clipdemo.ui import live, sources, state, tables, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
 _DEFAULTS = RunConfig(mode="captions")
-_MODE_TITLES = {"captions": "▲ captions", "labels": "■ labels"}
+_BOTH = "both"
+_MODE_TITLES = {"captions": "▲ captions", "labels": "■ labels", _BOTH: "▲■ both, one after the other"}
 _RECIPE_TITLES = {
-    "paper": "The paper’s rule for the rate",
     "plain": "Plain: a rate that suits the base",
+    "quick": "Quick: two passes",
+    "thorough": "Thorough: until validation gets no better",
+    "paper": "The paper’s rule for the rate",
 }
 
 
-def launch_form(workspace: Workspace, sample: Sample, busy: bool) -> None:
-    """Settings of a new run. What cannot work is said before anything starts."""
+def launch_form(workspace: Workspace, sample: Sample) -> None:
+    """Settings of a new run, or of one a mode. What cannot work is said before anything starts."""
     with st.container(border=True):
         st.subheader("A new run", anchor=False)
+        pairs = [*sample.texts, _BOTH] if len(sample.texts) > 1 else list(sample.texts)
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            mode = st.segmented_control(
-                "Pair each picture with its", sample.texts, default=sample.texts[0], required=True, key=state.MODE,
-                format_func=_MODE_TITLES.get, on_change=_take_recipe,
+            chosen = st.segmented_control(
+                "Pair each picture with its", pairs, default=pairs[0], required=True, key=state.MODE,
+                format_func=_MODE_TITLES.get,
             )  # fmt: skip
             recipe = st.selectbox(
-                "Recipe", list(PRESETS), index=list(PRESETS).index("plain"), key=state.RECIPE, width=280,
+                "Recipe", list(PRESETS), index=list(PRESETS).index("plain"), key=state.RECIPE, width=330,
                 format_func=_RECIPE_TITLES.get, on_change=_take_recipe,
                 help="Settings to start from; everything can still be changed below.",
             )  # fmt: skip
         if len(sample.texts) == 1:
             st.caption(sources.possible(sample.texts))
-        start = RunConfig(mode=mode, **preset(recipe, mode))
-        with st.grid(3, min_column_width=200, gap="small"):
-            epochs = st.number_input("Epochs", 1, 1000, start.epochs, help="Passes over the training pictures.")
-            batch_size = st.number_input(
-                "Batch size", 2, PRETRAINING_BATCH_SIZE, start.batch_size, key=state.BATCH_SIZE,
-                help="Pairs a step. Each picture is told from all other texts of its batch.",
-            )  # fmt: skip
-            st.session_state.setdefault(state.LEARNING_RATE, start.learning_rate)
-            learning_rate = st.number_input(
-                "Learning rate", 0.0, 1.0, step=1e-5, format="%.2e", key=state.LEARNING_RATE,
-                help="The highest rate, reached after the warm-up; it falls to zero along a cosine.",
-            )  # fmt: skip
-        _paper_rule(batch_size)
-        rest = _rest(sample, start, key=f"{recipe} {mode}")
-        config = widgets.checked(
-            lambda: RunConfig(mode=mode, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, **rest)
-        )
-        if st.button(
-            "Start fine-tuning", type="primary", icon=":material/play_arrow:", disabled=busy or config is None,
-            help="One run at a time: wait for the other one, or stop it." if busy else None,
-        ):  # fmt: skip
-            settings = {"sample_id": sample.id, "runs": [config.model_dump(mode="json")]}
-            live.launch(workspace, "train", commands.train_arguments(config, sample.id), settings)
+        modes = list(sample.texts) if chosen == _BOTH else [chosen]
+        start, key = state.duplicated() or RunConfig(mode=modes[0], **preset(recipe, modes[0])), f"{recipe} {chosen}"
+        if state.duplicated():
+            key += f" {start.digest()}"
+            _say_duplicated()
+        for name in state.BASIC:
+            st.session_state.setdefault(name, getattr(start, name))
+        with st.grid(4, min_column_width=170, gap="small"):
+            basic = {
+                "epochs": st.number_input("Epochs", 1, 1000, key="epochs", help="Passes over the training pictures."),
+                "batch_size": st.number_input(
+                    "Batch size", 2, PRETRAINING_BATCH_SIZE, key="batch_size",
+                    help="Pairs a step. Each picture is told from all other texts of its batch.",
+                ),
+                "learning_rate": st.number_input(
+                    "Learning rate", 0.0, 1.0, step=1e-5, format="%.2e", key="learning_rate",
+                    help="The highest rate, reached after the warm-up; it falls to zero along a cosine.",
+                ),
+                "patience": st.number_input(
+                    "Patience", 0, 1000, key="patience",
+                    help="Stop after so many epochs without a better validation top-1. 0: never.",
+                ),
+            }  # fmt: skip
+        _paper_rule(basic["batch_size"])
+        rest = _rest(sample, start, key)
+        configs = widgets.checked(lambda: [RunConfig(mode=mode, **basic, **rest) for mode in modes]) or []
+        for line in configs and warnings(configs[0], sample.sizes["train"]):
+            st.warning(line, icon=":material/warning:")
+        if st.button("Start fine-tuning", type="primary", icon=":material/play_arrow:", disabled=not configs):
+            _launch(workspace, sample, configs)
+
+
+def _launch(workspace: Workspace, sample: Sample, configs: list[RunConfig]) -> None:
+    """Every run as a job of its own, one after another in the device's queue; the page follows the first."""
+    state.duplicate(None)
+    started = []
+    for config in configs:
+        settings = {"sample_id": sample.id, "runs": [config.model_dump(mode="json")]}
+        started.append(queues.submit(workspace, "train", commands.train_arguments(config, sample.id), settings))
+    state.show_in_address("job", started[0].id)
+    st.rerun()
+
+
+def _say_duplicated() -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(":material/content_copy: The settings of another run, to be changed.")
+        st.button("Back to the recipe", on_click=_take_recipe)
 
 
 def _take_recipe() -> None:
-    """Sets the learning rate of the recipe; the other settings' widgets are made anew with its values."""
-    mode, recipe = st.session_state[state.MODE], st.session_state[state.RECIPE]
-    st.session_state[state.LEARNING_RATE] = RunConfig(mode=mode, **preset(recipe, mode)).learning_rate
+    """Sets the basic settings of the recipe; the other settings' widgets are made anew with its values."""
+    state.duplicate(None)
+    mode = st.session_state[state.MODE] if st.session_state[state.MODE] in MODES else "labels"
+    config = RunConfig(mode=mode, **preset(st.session_state[state.RECIPE], mode))
+    for name in state.BASIC:
+        st.session_state[name] = getattr(config, name)
 
 
 def _paper_rule(batch_size: int) -> None:
@@ -190,8 +222,51 @@ def _draw(workspace: Workspace, look: Look) -> None:
     live.stages(look, workspace)
     going = live.runs_of(workspace, look)
     for run in going.values():  # beside the newest run of the other mode on the same sample
+        live.instruments(run)
         going = {other.config.mode: other for other in reversed(runs_of_sample(workspace, run.sample))} | going
     live.curves(going, key="live")
+
+
+def queue(workspace: Workspace) -> None:
+    """Who waits for which device, with the means to change it. Nothing where nobody waits."""
+    if not (tickets := queues.waiting(workspace)):
+        return
+    with st.expander(f"Waiting: {len(tickets)}", icon=":material/hourglass_top:", expanded=True):
+        for ticket in tickets:
+            place = [other.job for other in queues.tickets(workspace, ticket.device)].index(ticket.job)
+            has_it = queues.owner(workspace, ticket.device)
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(
+                    f"**{place + 1}.** {_what(workspace, ticket.job)} :gray[waits for {ticket.device}"
+                    + (f", which {_what(workspace, has_it)} has]" if has_it else "]"),
+                    width="stretch",
+                )
+                _change(ticket, "up", ":material/arrow_upward:", lambda t=ticket: queues.move(workspace, t.job, -1))
+                _change(ticket, "down", ":material/arrow_downward:", lambda t=ticket: queues.move(workspace, t.job, 1))
+                _change(ticket, "cancel", ":material/close:", lambda t=ticket: jobs.load_job(workspace, t.job).stop())
+                with st.popover("Device", key=f"device {ticket.job}"):
+                    device = st.text_input("Wait for another device", ticket.device, key=f"to {ticket.job}")
+                    if device != ticket.device:
+                        with widgets.guarded():
+                            queues.change_device(workspace, ticket.job, device)
+                            st.rerun()
+
+
+def _change(ticket: queues.Ticket, what: str, icon: str, do: Callable[[], None]) -> None:
+    if st.button(what, icon=icon, key=f"{what} {ticket.job}"):
+        with widgets.guarded():
+            do()
+            st.rerun()
+
+
+def _what(workspace: Workspace, job: str) -> str:
+    """A job in words: "labels on phantom-1024-s0"."""
+    try:
+        settings = jobs.load_job(workspace, job).asked["settings"]
+        modes = " and ".join(run["mode"] for run in settings["runs"])
+        return widgets.plain(f"{modes} on {settings.get('sample_id') or settings['sample']['source']}")
+    except (ClipDemoError, KeyError, TypeError):
+        return widgets.plain(job)
 
 
 def past_runs(workspace: Workspace, sample: Sample, with_curves: bool) -> None:
@@ -205,10 +280,13 @@ def past_runs(workspace: Workspace, sample: Sample, with_curves: bool) -> None:
         with st.container(horizontal=True):
             shown = {mode: run for mode in MODES if (run := _pick(mode, [r for r in runs if r.config.mode == mode]))}
         live.curves(shown, key="past")
-    st.dataframe(
-        tables.run_table(runs),
+    event = st.dataframe(
+        tables.run_table(runs, {run.id: run_state(run, workspace) for run in runs}),
         hide_index=True,
         placeholder="–",
+        key="runs",
+        on_select="rerun",
+        selection_mode="single-row",
         column_config={
             "Validation top-1": st.column_config.NumberColumn(format="%.1f %%"),
             "Learning rate": st.column_config.NumberColumn(format="%.2e"),
@@ -219,8 +297,60 @@ def past_runs(workspace: Workspace, sample: Sample, with_curves: bool) -> None:
     n = sample.sizes["validation"]
     among = "" if sample.classes else ", among their captions"
     st.caption(
-        f"Top-1 of n = {n:,} validation pictures{among}. It chooses the epoch; the final one comes from test pictures."
+        f"Top-1 of n = {n:,} validation pictures{among}. It chooses the epoch; the final one comes from test pictures. "
+        "Select a run to rename, continue, copy or delete it."
     )
+    for row in event["selection"]["rows"]:
+        if row < len(runs):
+            _manage(workspace, runs[row])
+
+
+def _manage(workspace: Workspace, run: Run) -> None:
+    """What can be done with one run."""
+    result, now = run.result, run_state(run, workspace)
+    active = now not in jobs.ENDED
+    with st.container(border=True):
+        st.markdown(f"**{widgets.plain(run.name)}** :gray[{run.id} · {now}]")
+        if result and result.early:
+            st.caption(f"It ended early: {run.config.patience} epochs in a row were no better than the best one.")
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            name = st.text_input("Name", run.name, key=f"name {run.id}", width=280)
+            if name != run.name:
+                run.rename(name if name != run.id else "")
+                st.rerun()
+            if run.checkpoints and not active and st.button("Go on", icon=":material/play_arrow:"):
+                _again(workspace, run, "resume", [run.id], run.config)
+            if result and st.button(
+                "A bit longer", icon=":material/more_time:", help="Two epochs from its best weights."
+            ):
+                longer = RunConfig(**run.config.model_dump() | {"epochs": 2, "continues": run.id})
+                _again(workspace, run, "extend", [run.id, "--epochs", "2"], longer)
+            st.button(
+                "Copy its settings", icon=":material/content_copy:", key=f"copy {run.id}",
+                on_click=state.duplicate, args=(run.config,),
+            )  # fmt: skip
+            _downloads(run)
+            with st.popover("Delete", icon=":material/delete:", disabled=active):
+                st.markdown("Its weights and curves will be gone for good. Comparisons that hold its numbers stay.")
+                if st.button("Delete the run for good", icon=":material/delete_forever:", type="primary"):
+                    workspace.delete("runs", run.id)
+                    st.rerun()
+
+
+def _again(workspace: Workspace, run: Run, command: str, arguments: list[str], config: RunConfig) -> None:
+    settings = {"sample_id": run.sample, "runs": [config.model_dump(mode="json")]}
+    job = queues.submit(workspace, command, arguments, settings)
+    state.show_in_address("job", job.id)
+    st.rerun()
+
+
+def _downloads(run: Run) -> None:
+    for name, kind in (("config.json", "application/json"), ("metrics.jsonl", "application/jsonl")):
+        if (path := run.folder / name).exists():
+            st.download_button(
+                name, path.read_bytes(), f"{run.id}-{name}", kind, icon=":material/download:", on_click="ignore",
+                key=f"{name} {run.id}",
+            )  # fmt: skip
 
 
 def _pick(mode: Mode, runs: list[Run]) -> Run | None:
@@ -228,7 +358,10 @@ def _pick(mode: Mode, runs: list[Run]) -> Run | None:
     if not runs:
         return None
     names = {run.id: run for run in runs}
-    chosen = st.selectbox(f"{_MODE_TITLES[mode]} run", [*names, "none"], width=280)
+    chosen = st.selectbox(
+        f"{_MODE_TITLES[mode]} run", [*names, "none"], width=280,
+        format_func=lambda name: names[name].name if name in names else name,
+    )  # fmt: skip
     return names.get(chosen)
 
 

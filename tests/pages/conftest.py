@@ -43,12 +43,12 @@ def full(workspace):
 
 @pytest.fixture
 def launched(monkeypatch) -> list[tuple]:
-    """What pages ask `jobs.launch` for; the jobs are made but no process starts."""
+    """What pages ask `jobs.start` for; the jobs are made but no process starts."""
     asked = []
 
-    def launch(workspace, command, arguments, settings):
-        asked.append((command, list(arguments), settings))
-        return jobs.create_job(workspace, command, settings)
+    def start(workspace, job, arguments):
+        asked.append((job.asked["command"], list(arguments), job.asked["settings"]))
+        return job
 
-    monkeypatch.setattr(jobs, "launch", launch)
+    monkeypatch.setattr(jobs, "start", start)
     return asked

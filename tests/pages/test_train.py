@@ -1,6 +1,10 @@
 import pytest
 
+from clipdemo.jobs import load_job
+from clipdemo.queues import waiting
 from clipdemo.records import RunConfig, paper_learning_rate
+from clipdemo.sampling import load_sample
+from clipdemo.training.runs import load_run
 from clipdemo.ui import state
 from tests import workspace_factory as factory
 from tests.pages.reading import text_of
@@ -59,7 +63,7 @@ def test_past_runs_show_best_epoch_and_validation(open_page, full):
     assert len(app.get("echarts_chart")) == 2
 
 
-def test_a_running_job_is_found_again_and_only_one_may_run(open_page, full, workspace):
+def test_a_running_job_is_found_again(open_page, full, workspace):
     config = RunConfig(mode="labels")
     settings = {"sample_id": full.sample, "runs": [config.model_dump(mode="json")]}
     lock = factory.keep_alive(factory.make_job(workspace, "train", settings, {"labels": (15, 60)}))
@@ -67,7 +71,75 @@ def test_a_running_job_is_found_again_and_only_one_may_run(open_page, full, work
     lock.release()
     assert "Fine-tuning is running" in text_of(app)
     assert "left" in app.get("progress")[0].proto.text
-    assert start(app).disabled
+
+
+def press(app, label):
+    return next(b for b in app.button if b.label == label).click().run()
+
+
+def test_both_kinds_of_pairs_start_as_two_jobs_one_after_another(open_page, full, launched, workspace):
+    app = open_page("train")
+    app.segmented_control[0].set_value("both").run()
+    start(app).click().run()
+    assert [arguments[:2] for _, arguments, _ in launched] == [["--mode", "captions"], ["--mode", "labels"]]
+    assert [ticket.job for ticket in waiting(workspace)] == sorted(ticket.job for ticket in waiting(workspace))
+    assert "Waiting: 2" in [e.label for e in app.expander]
+
+
+def test_a_waiting_job_can_be_moved_and_cancelled(open_page, full, launched, workspace):
+    app = open_page("train")
+    app.segmented_control[0].set_value("both").run()
+    app = start(app).click().run()
+    first, second = [ticket.job for ticket in waiting(workspace)]
+    app = press(app, "down")
+    assert [ticket.job for ticket in waiting(workspace)] == [second, first]
+    press(app, "cancel")
+    assert load_job(workspace, second).asked_to_stop == "pause"
+
+
+@pytest.mark.parametrize(("recipe", "epochs", "patience"), [("quick", 2, 0), ("thorough", 16, 3)])
+def test_a_recipe_sets_epochs_and_patience(open_page, full, recipe, epochs, patience):
+    app = open_page("train")
+    next(s for s in app.selectbox if s.label == "Recipe").set_value(recipe).run()
+    assert (field(app, "Epochs").value, field(app, "Patience").value) == (epochs, patience)
+
+
+def test_a_setting_that_ruins_runs_is_warned_about_but_not_forbidden(open_page, full, launched):
+    app = open_page("train")
+    field(app, "Learning rate").set_value(0.01).run()
+    assert "usually destroys" in app.warning[0].value
+    start(app).click().run()
+    assert len(launched) == 1
+
+
+def select(app, row):
+    app.session_state["runs"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
+    return app.run()
+
+
+def test_a_selected_run_can_be_renamed_continued_and_deleted(open_page, full, launched, workspace):
+    app = select(open_page("train"), 0)
+    chosen = app.dataframe[0].value["Run"][0]
+    next(t for t in app.text_input if t.label == "Name").set_value("the *good* one").run()
+    assert load_run(workspace, chosen).name == "the *good* one"
+    assert "the *good* one" in app.dataframe[0].value["Run"].tolist()
+    press(select(app, 0), "A bit longer")
+    ((command, arguments, settings),) = launched
+    assert (command, arguments) == ("extend", [chosen, "--epochs", "2"])
+    assert settings["runs"][0]["continues"] == chosen
+    press(select(open_page("train"), 0), "Delete the run for good")
+    assert chosen not in workspace.names("runs")
+
+
+def test_the_settings_of_a_run_can_be_copied_into_the_form(open_page, full, launched, workspace):
+    sample = load_sample(workspace, full.sample)
+    factory.make_run(workspace, sample, RunConfig(mode="labels", epochs=7, batch_size=24, patience=2, averaging=0.5))
+    app = open_page("train")
+    row = app.dataframe[0].value["Epochs"].tolist().index(7)
+    app = press(select(app, row), "Copy its settings")
+    assert [field(app, name).value for name in ("Epochs", "Batch size", "Patience", "Averaging")] == [7, 24, 2, 0.5]
+    start(app).click().run()
+    assert RunConfig(**launched[0][2]["runs"][0]).epochs == 7
 
 
 def test_a_run_that_failed_says_why(open_page, full, workspace):

@@ -358,12 +358,15 @@ def test_a_damaged_checkpoint_is_named_and_without_it_the_run_starts_over(sample
     config, workspace = settings(base, CAPTIONS), fresh(sample, tmp_path)
     stop_after(train(config, sample, workspace), 3)
     stop_after(train(config, sample, workspace), 1)
-    checkpoint = load_run(workspace, run_id(config, sample)).checkpoint
-    os.truncate(checkpoint, checkpoint.stat().st_size // 2)
+    checkpoints_ = load_run(workspace, run_id(config, sample)).checkpoints
+    assert len(checkpoints_) == 2
+    for checkpoint in checkpoints_:
+        os.truncate(checkpoint, checkpoint.stat().st_size // 2)
     with pytest.raises(TrainingError, match="delete it, and the run starts over") as raised:
         finish(train(config, sample, workspace))
-    assert str(checkpoint) in str(raised.value)
-    checkpoint.unlink()
+    assert str(checkpoints_[-1]) in str(raised.value)
+    for checkpoint in checkpoints_:
+        checkpoint.unlink()
     assert left_behind(finish(train(config, sample, workspace))) == unbroken(CAPTIONS)
 
 

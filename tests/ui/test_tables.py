@@ -43,6 +43,6 @@ def test_a_run_that_has_not_ended_has_no_best_epoch(workspace):
     sample = factory.make_sample(workspace)
     config = factory.RunConfig(mode="labels")
     run = factory.make_run(workspace, sample, config, finished=False)
-    (row,) = tables.run_table([load_run(workspace, run.id)]).to_dict("records")
-    assert row["State"] == "not ended"
+    (row,) = tables.run_table([load_run(workspace, run.id)], {run.id: "interrupted"}).to_dict("records")
+    assert row["State"] == "interrupted"
     assert row["Best epoch"] is None
