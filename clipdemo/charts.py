@@ -25,6 +25,7 @@ SPLIT_COLOURS = {"train": "#009E73", "validation": "#CC79A7", "test": "#E69F00"}
 _SPLIT_SYMBOLS = {"train": "diamond", "validation": "triangle-up-open", "test": "circle"}
 
 _TEXT = {"size": 14}  # pixels: to be read from the back of a classroom
+_SMOOTHED_POINTS = 24  # of a training curve; fewer are as smooth as they get
 MOST_POINTS = 1500  # a live curve's, so that a refresh stays small
 
 
@@ -187,6 +188,11 @@ def loss_curves(runs: Mapping[Mode, Sequence[Step]], epochs: int) -> dict[str, o
             line["lineStyle"] = {"width": 2, "type": "solid" if kind == "training" else [6, 4]}
             line["showSymbol"] = kind == "validation"
             series.append(line)
+        losses = frame[f"{mode}, training"].dropna()
+        if len(losses) >= _SMOOTHED_POINTS:
+            series[-2]["lineStyle"] |= {"width": 1, "opacity": 0.35}
+            frame[f"{mode}, smoothed"] = losses.ewm(span=max(5, len(losses) // 20)).mean()
+            series.append(_line(mode, f"{mode}, smoothed") | {"name": mode, "showSymbol": False})
     return _option(frame, series, epochs, "loss", "%.3f")
 
 

@@ -40,7 +40,7 @@ def served(workspace: Path, log: Path | None = None, **environment: str) -> Iter
         process = subprocess.Popen(command, cwd=workspace.parent, env=settings, stdout=out, stderr=out)
     try:
         address = f"http://127.0.0.1:{port}"
-        if not _healthy(process, address):
+        if not healthy(process, address):
             raise RuntimeError(f"the server did not start:\n{log.read_text()[-2000:] if log.is_file() else ''}")
         yield address
     finally:
@@ -48,7 +48,7 @@ def served(workspace: Path, log: Path | None = None, **environment: str) -> Iter
         process.wait(timeout=20)
 
 
-def _healthy(process: subprocess.Popen, address: str) -> bool:
+def healthy(process: subprocess.Popen, address: str) -> bool:
     """Whether the server answers before it ends or time is up."""
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:

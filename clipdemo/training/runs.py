@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from clipdemo.sampling import Sample
 from clipdemo.workspace import PARTIAL, Workspace, atomic_write, disk_errors, read_json, write_json
 
 logger = logging.getLogger(__name__)
+_SPEED = ("mode", "base", "batch_size", "tune", "precision", "chunk_size", "checkpointing", "template", "augmentation")
 _DEVICES = ("cpu", "cuda", "mps")
 PREVIOUS = "checkpoint-before.safetensors"
 
@@ -134,6 +136,16 @@ def runs_of_job(workspace: Workspace, job: str) -> list[Run]:
             if (run := load_run(workspace, name)).job == job:
                 found.append(run)
     return found
+
+
+def expected_seconds(config: RunConfig, earlier: Sequence[Run]) -> float | None:
+    """How long a run takes, by an epoch of the newest of its sample with settings as fast; None where there is none."""
+    for run in earlier:
+        result, other = run.result, run.config
+        alike = all(getattr(other, name) == getattr(config, name) for name in _SPEED)
+        if result and result.epochs_done and alike:
+            return result.seconds / result.epochs_done * config.epochs
+    return None
 
 
 def settle(run: Run, how: Stop, workspace: Workspace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
@@ -13,11 +14,12 @@ from clipdemo import charts
 from clipdemo.errors import ClipDemoError
 from clipdemo.records import MODES, Mode, RunConfig, Step
 from clipdemo.sampling import Sample, load_sample
-from clipdemo.training.runs import Run, run_id
+from clipdemo.training.runs import Run, load_run, run_id
 from clipdemo.workspace import Workspace
 
 _TAIL_BYTES = 256  # before the place where reading stopped: a file that has others there is another file
 _FREEZE_LINES = 5000
+_LOOK_SECONDS = 5.0
 
 
 def sample(workspace: Workspace, name: str) -> Sample:
@@ -50,9 +52,27 @@ def curves(runs: Mapping[Mode, Run]) -> tuple[dict[str, object], dict[str, objec
     return _drawn(where).curves(measured, epochs)
 
 
+def newest_runs(workspace: Workspace, sample: str) -> dict[Mode, Run]:
+    """The newest run of each mode on a sample, looked up every few seconds for all who watch."""
+    return _newest_runs(str(workspace.root), sample)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, ttl=_LOOK_SECONDS)
+def _newest_runs(root: str, sample: str) -> dict[Mode, Run]:
+    newest: dict[Mode, Run] = {}
+    for name in Workspace(root).names("runs"):
+        with suppress(ClipDemoError, KeyError, TypeError):
+            run = load_run(Workspace(root), name)
+            if run.sample == sample:
+                newest.setdefault(run.config.mode, run)
+    return newest
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _sample(root: str, name: str, written: int) -> Sample:
-    return load_sample(Workspace(root), name)
+    loaded = load_sample(Workspace(root), name)
+    gc.freeze()  # the page's imports too: Streamlit collects garbage after every rerun, and would look through them all
+    return loaded
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import streamlit as st
 from pydantic import ValidationError
 
-from clipdemo import charts, jobs, queues
+from clipdemo import jobs, queues
 from clipdemo.errors import ClipDemoError
 from clipdemo.experiment import STAGES
 from clipdemo.jobs import ENDED, Job
 from clipdemo.progress import Progress
-from clipdemo.records import MODES, Mode, RunConfig, SampleConfig
+from clipdemo.records import Mode, RunConfig, SampleConfig
 from clipdemo.sampling import sample_id
 from clipdemo.training.runs import Run, load_run
 from clipdemo.ui import cached, state, widgets
@@ -78,15 +78,23 @@ def look_at(job: Job) -> Look | None:
         return None
 
 
-def current(workspace: Workspace, commands: Sequence[str]) -> Look | None:
-    """The job that this page is about: the one its address names, else one that is going, else the newest."""
-    if asked := state.asked_for("job"):
+def current(workspace: Workspace, commands: Sequence[str], moving_on: bool = False) -> Look | None:
+    """The job that this page is about: the one its address names, else one that is going, else the newest.
+
+    `moving_on`: a job that has ended gives way to one that is going.
+    """
+    asked = None
+    if name := state.asked_for("job"):
         with widgets.guarded():  # an address that names no job says so, and the page goes on without it
-            look = look_at(jobs.load_job(workspace, asked))
-            if look and look.command in commands:
-                return look
+            asked = look_at(jobs.load_job(workspace, name))
+    if asked and (asked.command not in commands):
+        asked = None
+    if asked and (asked.active or not moving_on):
+        return asked
     looks = [look for job in jobs.list_jobs(workspace) if (look := look_at(job)) and look.command in commands]
-    return next((look for look in looks if look.active), looks[0] if looks else None)
+    going = [look for look in looks if look.active]
+    running = [look for look in going if look.state != "waiting"]
+    return next(iter([*running, *going, *([asked] if asked else []), *looks]), None)
 
 
 def launch(workspace: Workspace, command: str, arguments: Sequence[str], settings: dict[str, object]) -> None:
@@ -190,6 +198,9 @@ def stages(look: Look, workspace: Workspace) -> None:
     """Each stage of the job: done, under way with a bar and the time left, or still to come."""
     runs = runs_of(workspace, look)
     names = list(dict.fromkeys([*_STAGES_OF.get(look.command, ()), *look.stages]))
+    names.sort(
+        key=lambda name: STAGES.index(name) if name in STAGES else -1
+    )  # a run opens its model before its pictures
     furthest = max((names.index(name) for name in look.stages), default=-1)
     for place, name in enumerate(names):
         title = STAGE_TITLES.get(name, name)
@@ -209,7 +220,8 @@ def stages(look: Look, workspace: Workspace) -> None:
 
 def _seconds(run: Run) -> float:
     """How long a run has been going, earlier parts of a broken-off one included."""
-    return max((step.seconds for step in run.steps()), default=0.0)
+    steps = cached.steps(run)
+    return steps[-1].seconds if steps else 0.0
 
 
 def time_left(seconds: float, progress: Progress) -> str:
@@ -235,17 +247,13 @@ def instruments(run: Run) -> None:
 
 def curves(runs: Mapping[Mode, Run], key: str) -> None:
     """Loss and validation top-1 of runs, side by side where there is room."""
-    steps = {mode: runs[mode].steps() for mode in MODES if mode in runs}
-    steps = {mode: values for mode, values in steps.items() if values}
-    if not steps:
+    if (drawn := cached.curves(runs)) is None:
         return
-    epochs = max(runs[mode].config.epochs for mode in steps)
+    loss, top1 = drawn
     with st.grid(2, min_column_width=340, gap="small") as grid:
         with grid.cell():
             st.markdown("**Loss** :gray[· solid: training, dashed: validation]")
-            st.echarts_chart(charts.loss_curves(steps, epochs), height=320, key=f"{key}_loss", alt="Loss by epoch")
+            st.echarts_chart(loss, height=320, key=f"{key}_loss", alt="Loss by epoch")
         with grid.cell():
             st.markdown("**Validation top-1** :gray[· epoch 0 is the base model; the best epoch is ringed]")
-            st.echarts_chart(
-                charts.accuracy_curves(steps, epochs), height=320, key=f"{key}_top1", alt="Validation top-1 by epoch"
-            )
+            st.echarts_chart(top1, height=320, key=f"{key}_top1", alt="Validation top-1 by epoch")

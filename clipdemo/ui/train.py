@@ -20,8 +20,8 @@ from clipdemo.records import (
     paper_learning_rate,
 )
 from clipdemo.sampling import Sample
-from clipdemo.training.runs import Run, load_run, run_state
-from clipdemo.ui import live, sources, state, tables, widgets
+from clipdemo.training.runs import Run, expected_seconds, load_run, run_state
+from clipdemo.ui import cached, live, sources, state, tables, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
@@ -81,8 +81,19 @@ def launch_form(workspace: Workspace, sample: Sample) -> None:
         configs = widgets.checked(lambda: [RunConfig(mode=mode, **basic, **rest) for mode in modes]) or []
         for line in configs and warnings(configs[0], sample.sizes["train"]):
             st.warning(line, icon=":material/warning:")
+        _expected(workspace, sample, configs)
         if st.button("Start fine-tuning", type="primary", icon=":material/play_arrow:", disabled=not configs):
             _launch(workspace, sample, configs)
+
+
+def _expected(workspace: Workspace, sample: Sample, configs: list[RunConfig]) -> None:
+    """How long it should take, where a run like it has been timed here."""
+    earlier = runs_of_sample(workspace, sample.id)
+    seconds = [expected_seconds(config, earlier) for config in configs]
+    if configs and None not in seconds:
+        st.caption(
+            f":material/schedule: About {widgets.clock(sum(seconds))}, as long as the last run like it took an epoch."
+        )
 
 
 def _launch(workspace: Workspace, sample: Sample, configs: list[RunConfig]) -> None:
@@ -223,14 +234,26 @@ def _draw(workspace: Workspace, look: Look) -> None:
     going = live.runs_of(workspace, look)
     for run in going.values():  # beside the newest run of the other mode on the same sample
         live.instruments(run)
-        going = {other.config.mode: other for other in reversed(runs_of_sample(workspace, run.sample))} | going
+        going = cached.newest_runs(workspace, run.sample) | going
     live.curves(going, key="live")
 
 
 def queue(workspace: Workspace) -> None:
-    """Who waits for which device, with the means to change it. Nothing where nobody waits."""
-    if not (tickets := queues.waiting(workspace)):
+    """Who waits for which device, with the means to change it; looked at again while anybody waits."""
+    if not queues.waiting(workspace):
         return
+
+    @st.fragment(run_every=2 * live.POLL_SECONDS)
+    def line() -> None:
+        with widgets.guarded():
+            _line(workspace)
+
+    line()
+
+
+def _line(workspace: Workspace) -> None:
+    if not (tickets := queues.waiting(workspace)):
+        st.rerun()
     with st.expander(f"Waiting: {len(tickets)}", icon=":material/hourglass_top:", expanded=True):
         for ticket in tickets:
             place = [other.job for other in queues.tickets(workspace, ticket.device)].index(ticket.job)
