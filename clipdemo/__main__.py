@@ -334,6 +334,16 @@ def extend(
         _train(place, job, longer, run.sample)
 
 
+@app.command()
+def tensorboard(name: Annotated[str, typer.Argument(help="Id of a run.")], workspace: WorkspaceOption = None) -> None:
+    """Write a run's curves as TensorBoard event files. Prints their folder, for `tensorboard --logdir`."""
+    from clipdemo.training.runs import load_run
+    from clipdemo.training.tensorboard import write_events
+
+    with _plain_errors():
+        print(write_events(load_run(Workspace(workspace), name)))
+
+
 @app.command("move")
 def move_job(
     name: Annotated[str, typer.Argument(help="Id of a job, or of its run, that waits.")],

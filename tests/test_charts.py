@@ -144,3 +144,12 @@ def test_thinning_keeps_order_ends_and_extremes(values, most):
     assert thin["x"].is_monotonic_increasing and thin["x"].is_unique
     assert thin["x"].iloc[0] == 0 and thin["x"].iloc[-1] == len(values) - 1
     assert thin["y"].min() == min(values) and thin["y"].max() == max(values)
+
+
+def test_a_long_training_curve_is_drawn_faint_beneath_its_smoothed_self():
+    steps = [Step(step=i, epoch=i / 10, seconds=i, training_loss=5 / (1 + i) + (i % 2)) for i in range(1, 60)]
+    option = charts.loss_curves({"labels": steps}, epochs=6)
+    raw, _, smoothed = option["series"]
+    assert raw["lineStyle"]["opacity"] < 0.5 and smoothed["encode"]["y"] == "labels, smoothed"
+    frame = option["dataset"]["source"]
+    assert frame["labels, smoothed"].diff().abs().mean() < frame["labels, training"].diff().abs().mean() / 3
