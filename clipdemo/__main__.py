@@ -50,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-screen = Console(highlight=False)
+screen = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a pipe has no width of its own
 FOLLOW_SECONDS = 0.5
 
 WorkspaceOption = Annotated[
@@ -248,7 +248,7 @@ def runs(workspace: WorkspaceOption = None) -> None:
         place = Workspace(workspace)
         table = Table(title=f"runs in {place.root}")
         for column in ("run", "state", "pairs", "epochs", "validation top-1", "sample"):
-            table.add_column(column, overflow="fold")
+            table.add_column(column, overflow="ellipsis", no_wrap=column != "sample")
         for name in place.names("runs"):
             with suppress(ClipDemoError, KeyError, TypeError):
                 run = load_run(place, name)

@@ -27,7 +27,7 @@ from clipdemo.workspace import Workspace
 
 _DEFAULTS = RunConfig(mode="captions")
 _BOTH = "both"
-_MODE_TITLES = {"captions": "▲ captions", "labels": "■ labels", _BOTH: "▲■ both, one after the other"}
+_MODE_TITLES = {"captions": "▲ captions", "labels": "■ labels", _BOTH: "▲■ both"}
 _RECIPE_TITLES = {
     "plain": "Plain: a rate that suits the base",
     "quick": "Quick: two passes",
