@@ -188,10 +188,10 @@ def loss_curves(runs: Mapping[Mode, Sequence[Step]], epochs: int) -> dict[str, o
             line["lineStyle"] = {"width": 2, "type": "solid" if kind == "training" else [6, 4]}
             line["showSymbol"] = kind == "validation"
             series.append(line)
-        losses = frame[f"{mode}, training"].dropna()
-        if len(losses) >= _SMOOTHED_POINTS:
+        smoothed = _smoothed(runs[mode], f"{mode}, smoothed")
+        if smoothed is not None:
             series[-2]["lineStyle"] |= {"width": 1, "opacity": 0.35}
-            frame[f"{mode}, smoothed"] = losses.ewm(span=max(5, len(losses) // 20)).mean()
+            frame = pd.concat([frame, smoothed], ignore_index=True)
             series.append(_line(mode, f"{mode}, smoothed") | {"name": mode, "showSymbol": False})
     return _option(frame, series, epochs, "loss", "%.3f")
 
@@ -228,6 +228,16 @@ def _long_frame(runs: Mapping[Mode, Sequence[Step]], fields: Mapping[str, str], 
             curve = pd.DataFrame(points, columns=["epoch", f"{mode}, {kind}"], dtype=float)
             curves.append(thinned(curve, f"{mode}, {kind}"))
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame({"epoch": []})
+
+
+def _smoothed(steps: Sequence[Step], column: str) -> pd.DataFrame | None:
+    """The training loss as a running mean over a twentieth of it; None for a curve too short to need one."""
+    points = [(step.epoch, step.training_loss) for step in steps if step.training_loss is not None]
+    if len(points) < _SMOOTHED_POINTS:
+        return None
+    curve = pd.DataFrame(points, columns=["epoch", column], dtype=float)
+    curve[column] = curve[column].ewm(span=max(5, len(points) // 20)).mean()
+    return thinned(curve, column)
 
 
 def _line(mode: Mode, column: str) -> dict[str, object]:
