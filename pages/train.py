@@ -17,7 +17,7 @@ with widgets.page("Train", LEAD):
         )  # fmt: skip
     elif chosen := widgets.choose("sample", names, "Sample"):
         sample = cached.sample(workspace, chosen)
-        job = live.current(workspace, ["train", "resume", "extend"], moving_on=True)
+        job = live.current(workspace, live.TRAINING, moving_on=True)
         if job:
             train.job_card(workspace, job)
         busy = bool(job and job.active)

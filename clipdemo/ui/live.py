@@ -21,6 +21,7 @@ from clipdemo.workspace import Workspace
 
 POLL_SECONDS = 1.0
 LOG_LINES = 12
+TRAINING = ("train", "resume", "extend")  # commands whose job is one run
 _TELLING_SECONDS = 2.0  # a pace over less says nothing
 
 STAGE_TITLES = {
@@ -147,7 +148,7 @@ def heading(look: Look, workspace: Workspace, what: str) -> None:
         st.space("stretch")
         if look.state == "stopping":
             st.caption("It stops at the next safe place.")
-        elif look.state == "waiting" or look.command != "train":
+        elif look.state == "waiting" or look.command not in TRAINING:
             if st.button("Stop", icon=":material/stop_circle:", key="stop_job"):
                 jobs.load_job(workspace, look.id).stop()
         else:
