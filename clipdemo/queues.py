@@ -29,7 +29,8 @@ from clipdemo.progress import Activity, Progress, T
 from clipdemo.workspace import Workspace, atomic_write, disk_errors
 
 POLL_SECONDS = 0.2
-QUEUED = ("train", "resume", "extend", "experiment")  # commands that train, and so wait for a device
+TRAINING = ("train", "resume", "extend")  # commands whose job is one run
+QUEUED = (*TRAINING, "experiment")  # commands that train, and so wait for a device
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 _STEP = 1_000_000  # between two orders, so that one can be put in between
 

@@ -1,5 +1,6 @@
 """Train: fine-tune one CLIP on a sample, watch it learn, and look at earlier runs."""
 
+from clipdemo import queues
 from clipdemo.ui import cached, live, state, train, widgets
 
 LEAD = (
@@ -17,11 +18,12 @@ with widgets.page("Train", LEAD):
         )  # fmt: skip
     elif chosen := widgets.choose("sample", names, "Sample"):
         sample = cached.sample(workspace, chosen)
-        job = live.current(workspace, live.TRAINING, moving_on=True)
+        job = live.current(workspace, queues.TRAINING, moving_on=True)
         if job:
             train.job_card(workspace, job)
         busy = bool(job and job.active)
         train.queue(workspace)
-        train.launch_form(workspace, sample)
-        train.past_runs(workspace, sample, with_curves=not busy)
+        runs = train.runs_of_sample(workspace, sample.id)
+        train.launch_form(workspace, sample, runs)
+        train.past_runs(workspace, sample, runs, with_curves=not busy)
         widgets.synthetic_note(sample.synthetic)

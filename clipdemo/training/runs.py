@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,14 +128,16 @@ def run_state(run: Run, workspace: Workspace) -> State:
     return "stopped" if result else "interrupted"
 
 
+def readable_runs(workspace: Workspace) -> Iterator[Run]:
+    """All runs, newest first, but those whose folder is damaged or just being made."""
+    for name in workspace.names("runs"):
+        with suppress(ClipDemoError, KeyError, TypeError):
+            yield load_run(workspace, name)
+
+
 def runs_of_job(workspace: Workspace, job: str) -> list[Run]:
     """The runs that a job has trained or is training."""
-    found = []
-    for name in workspace.names("runs"):
-        with suppress(ClipDemoError, KeyError):
-            if (run := load_run(workspace, name)).job == job:
-                found.append(run)
-    return found
+    return [run for run in readable_runs(workspace) if run.job == job]
 
 
 def expected_seconds(config: RunConfig, earlier: Sequence[Run]) -> float | None:

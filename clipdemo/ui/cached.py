@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
@@ -14,7 +13,7 @@ from clipdemo import charts
 from clipdemo.errors import ClipDemoError
 from clipdemo.records import MODES, Mode, RunConfig, Step
 from clipdemo.sampling import Sample, load_sample
-from clipdemo.training.runs import Run, load_run, run_id
+from clipdemo.training.runs import Run, readable_runs, run_id
 from clipdemo.workspace import Workspace
 
 _TAIL_BYTES = 256  # before the place where reading stopped: a file that has others there is another file
@@ -60,11 +59,9 @@ def newest_runs(workspace: Workspace, sample: str) -> dict[Mode, Run]:
 @st.cache_resource(max_entries=16, show_spinner=False, ttl=_LOOK_SECONDS)
 def _newest_runs(root: str, sample: str) -> dict[Mode, Run]:
     newest: dict[Mode, Run] = {}
-    for name in Workspace(root).names("runs"):
-        with suppress(ClipDemoError, KeyError, TypeError):
-            run = load_run(Workspace(root), name)
-            if run.sample == sample:
-                newest.setdefault(run.config.mode, run)
+    for run in readable_runs(Workspace(root)):
+        if run.sample == sample:
+            newest.setdefault(run.config.mode, run)
     return newest
 
 

@@ -6,11 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from clipdemo import charts, commands, queues
-from clipdemo.errors import ClipDemoError
 from clipdemo.experiment import both_modes
 from clipdemo.records import CONTEXT_TOKENS, SPLITS, SampleConfig
 from clipdemo.sampling import Sample
-from clipdemo.training.runs import load_run
+from clipdemo.training.runs import readable_runs
 from clipdemo.ui import live, sources, state, tables, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
@@ -74,7 +73,7 @@ def _experiment(workspace: Workspace, sample: Sample) -> None:
 def _deletion(workspace: Workspace, sample: Sample) -> None:
     """What would be lost, and the button that does it."""
     folders = [name for name in workspace.names("comparisons") if name.startswith(f"{sample.id}-")]
-    runs = [run for name in workspace.names("runs") if (run := _sample_of(workspace, name)) == sample.id]
+    runs = [run for run in readable_runs(workspace) if run.sample == sample.id]
     st.markdown(
         f"**{widgets.plain(sample.id)}** and its {sum(sample.sizes.values()):,} pictures will be gone for good. The "
         "same settings draw it again, where the source is still there."
@@ -90,13 +89,6 @@ def _deletion(workspace: Workspace, sample: Sample) -> None:
         state.show_in_address("sample", None)
         state.notice(f"The sample {sample.id} was deleted.")
         st.rerun()
-
-
-def _sample_of(workspace: Workspace, run: str) -> str:
-    try:
-        return load_run(workspace, run).sample
-    except (ClipDemoError, KeyError):
-        return ""
 
 
 def classes(sample: Sample) -> None:

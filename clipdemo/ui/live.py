@@ -21,7 +21,6 @@ from clipdemo.workspace import Workspace
 
 POLL_SECONDS = 1.0
 LOG_LINES = 12
-TRAINING = ("train", "resume", "extend")  # commands whose job is one run
 _TELLING_SECONDS = 2.0  # a pace over less says nothing
 
 STAGE_TITLES = {
@@ -148,7 +147,7 @@ def heading(look: Look, workspace: Workspace, what: str) -> None:
         st.space("stretch")
         if look.state == "stopping":
             st.caption("It stops at the next safe place.")
-        elif look.state == "waiting" or look.command not in TRAINING:
+        elif look.state == "waiting" or look.command not in queues.TRAINING:
             if st.button("Stop", icon=":material/stop_circle:", key="stop_job"):
                 jobs.load_job(workspace, look.id).stop()
         else:
@@ -199,9 +198,8 @@ def stages(look: Look, workspace: Workspace) -> None:
     """Each stage of the job: done, under way with a bar and the time left, or still to come."""
     runs = runs_of(workspace, look)
     names = list(dict.fromkeys([*_STAGES_OF.get(look.command, ()), *look.stages]))
-    names.sort(
-        key=lambda name: STAGES.index(name) if name in STAGES else -1
-    )  # a run opens its model before its pictures
+    # the stages' own order: a run opens its model before it prepares its pictures
+    names.sort(key=lambda name: STAGES.index(name) if name in STAGES else -1)
     furthest = max((names.index(name) for name in look.stages), default=-1)
     for place, name in enumerate(names):
         title = STAGE_TITLES.get(name, name)

@@ -36,7 +36,7 @@ _RECIPE_TITLES = {
 }
 
 
-def launch_form(workspace: Workspace, sample: Sample) -> None:
+def launch_form(workspace: Workspace, sample: Sample, earlier: list[Run]) -> None:
     """Settings of a new run, or of one a mode. What cannot work is said before anything starts."""
     with st.container(border=True):
         st.subheader("A new run", anchor=False)
@@ -81,14 +81,13 @@ def launch_form(workspace: Workspace, sample: Sample) -> None:
         configs = widgets.checked(lambda: [RunConfig(mode=mode, **basic, **rest) for mode in modes]) or []
         for line in configs and warnings(configs[0], sample.sizes["train"]):
             st.warning(line, icon=":material/warning:")
-        _expected(workspace, sample, configs)
+        _expected(configs, earlier)
         if st.button("Start fine-tuning", type="primary", icon=":material/play_arrow:", disabled=not configs):
             _launch(workspace, sample, configs)
 
 
-def _expected(workspace: Workspace, sample: Sample, configs: list[RunConfig]) -> None:
+def _expected(configs: list[RunConfig], earlier: list[Run]) -> None:
     """How long it should take, where a run like it has been timed here."""
-    earlier = runs_of_sample(workspace, sample.id)
     seconds = [expected_seconds(config, earlier) for config in configs]
     if configs and None not in seconds:
         st.caption(
@@ -292,9 +291,8 @@ def _what(workspace: Workspace, job: str) -> str:
         return widgets.plain(job)
 
 
-def past_runs(workspace: Workspace, sample: Sample, with_curves: bool) -> None:
+def past_runs(workspace: Workspace, sample: Sample, runs: list[Run], with_curves: bool) -> None:
     """A table of this sample's runs and, unless curves are live above, those of one captions and one labels run."""
-    runs = runs_of_sample(workspace, sample.id)
     st.subheader("Runs of this sample", anchor=False)
     if not runs:
         st.info("There is none yet: start one above.", icon=":material/info:")
