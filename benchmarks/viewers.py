@@ -1,17 +1,25 @@
 """Thirty visitors watch one live run: what that costs the server, and how late they see a step.
 
-    python -m benchmarks.viewers --pages 30
+    python -m benchmarks.viewers --sockets 30 --pages 30
 
-Real pages of one headless Chromium stand open on the Train page. The run is a stand-in: a thread writes metrics.jsonl
-and progress.json four times a second, as training does, and holds the job's lock. For a minute after all pages show the
-run, the server's CPU time is taken (its children included), and a few pages note when each step appeared. A step's lag
-is the time from its being written until a page shows it or a later one; half a second of it is waiting for the next
-look, of which there is one a second. Chromium and the stand-in share the machine with the server, so the lag is that
-of a machine that is busy with more than a server would be; the browser's own CPU time is kept beside it.
+The server by itself: bare websockets speak Streamlit's protocol as its frontend does (a fragment is run again because
+the client asks for it, once an interval), beside a real training in its own process. A viewer's lag is the time from a
+line's appearing in metrics.jsonl to the arrival of the chart that holds its point, or a later one; half a second of it
+is waiting for the next look, of which there is one a second.
+
+With browsers: real pages of one headless Chromium stand open on the Train page. The run is a stand-in: a thread writes
+metrics.jsonl and progress.json four times a second, and holds the job's lock; a few pages note when each step appeared.
+Chromium and the stand-in share the machine with the server, so the lag is that of a machine that is busy with more than
+a server would be; the browser's own CPU time is kept beside it.
+
+In both, the server's CPU time (its children's included) is taken for a minute after all show the run.
 """
 
 from __future__ import annotations
 
+import asyncio
+import io
+import json
 import math
 import tempfile
 import threading
@@ -22,15 +30,22 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import psutil
+import pyarrow as pa
 import typer
+import websockets
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks.machine import keep
+from clipdemo import commands, queues
 from clipdemo.jobs import Job
-from clipdemo.progress import Progress
-from clipdemo.records import RunConfig, Step
-from clipdemo.training.runs import Run, begin_run
+from clipdemo.progress import Progress, finish
+from clipdemo.records import RunConfig, SampleConfig, Step
+from clipdemo.sampling import draw_sample
+from clipdemo.training.runs import Run, begin_run, load_run, run_id
 from clipdemo.workspace import Workspace, write_json
 from tests import workspace_factory as factory
 from tools.serving import launch, served
@@ -49,8 +64,185 @@ OBSERVE = """() => {
 }"""
 
 
-def main(pages: int = 30, seconds: float = 60) -> None:
-    """Opens all pages, watches for a while, and keeps the numbers."""
+def main(sockets: int = 30, pages: int = 30, seconds: float = 60) -> None:
+    """Watches with sockets, then with pages, and keeps the numbers; 0 of either leaves it out."""
+    result: dict[str, object] = {}
+    if sockets:
+        result["sockets"] = _with_sockets(sockets, seconds)
+        print(result["sockets"], flush=True)
+    if pages:
+        result["browser"] = _with_pages(pages, seconds)
+        print(result["browser"])
+    keep("viewers", f"python -m benchmarks.viewers --sockets {sockets} --pages {pages} --seconds {seconds:g}", result)
+
+
+# ---- the server by itself
+
+
+def _with_sockets(sockets: int, seconds: float) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(Path(folder) / "workspace")
+        with served(workspace.root) as address, _real_run(workspace) as (job, run):
+            return asyncio.run(_watched(address, job, run, sockets, seconds))
+
+
+@contextmanager
+def _real_run(workspace: Workspace) -> Iterator[tuple[Job, Run]]:
+    """A training of the built-in model, launched as a page launches it, which is stopped at the block's end."""
+    sample = finish(draw_sample(SampleConfig(samples=512), workspace))
+    config = RunConfig(mode="labels", epochs=1000)
+    settings = {"sample_id": sample.id, "runs": [config.model_dump(mode="json")]}
+    job = queues.submit(workspace, "train", commands.train_arguments(config, sample.id), settings)
+    name = run_id(config, sample)
+    while not (workspace.folder("runs", name) / "metrics.jsonl").exists():
+        time.sleep(0.1)
+    try:
+        yield job, load_run(workspace, name)
+    finally:
+        job.stop("discard")
+        while job.state in ("running", "stopping"):
+            time.sleep(0.1)
+
+
+async def _watched(address: str, job: Job, run: Run, sockets: int, seconds: float) -> dict[str, object]:
+    written: dict[float, float] = {}  # epoch -> when its line appeared
+    viewers = [_Viewer() for _ in range(sockets)]
+    tasks = [asyncio.create_task(_note_lines(run, written))]
+    tasks += [asyncio.create_task(viewer.watch(address, f"job={job.id}")) for viewer in viewers]
+    while not all(viewer.arrived for viewer in viewers):
+        await asyncio.wait(tasks, timeout=0.1)
+        for task in tasks:
+            if task.done():
+                task.result()  # a connection that failed ends the measurement
+    server = _server()
+    trainer = next(p for p in psutil.process_iter(["cmdline"]) if job.id in (p.info["cmdline"] or []))
+    before, began, since = (_cpu_seconds(server), _cpu_seconds(trainer)), time.monotonic(), time.time()
+    await asyncio.sleep(seconds)
+    wall = time.monotonic() - began
+    after = _cpu_seconds(server), _cpu_seconds(trainer)
+    memory = server.memory_info().rss
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    each = [lags for viewer in viewers if (lags := _lags_of(viewer.arrived, written, since))]
+    lags = np.concatenate(each)
+    return {
+        "viewers": len(each),
+        "seconds": round(wall, 1),
+        "server_cores": round((after[0] - before[0]) / wall, 2),
+        "server_megabytes": round(memory / 1e6),
+        "trainer_cores": round((after[1] - before[1]) / wall, 2),
+        "lines_a_second": round(sum(moment > since for moment in written.values()) / wall, 2),
+        "lag_seconds": {
+            "median": round(float(np.median(lags)), 2),
+            "p95": round(float(np.percentile(lags, 95)), 2),
+            "worst": round(float(lags.max()), 2),
+            "n": len(lags),
+        },
+        "refreshes_a_second_and_viewer": round(
+            sum(moment > since for viewer in viewers for moment in viewer.refreshed) / len(viewers) / wall, 2
+        ),
+    }
+
+
+async def _note_lines(run: Run, written: dict[float, float]) -> None:
+    """Looks at the run's file fifty times a second, and notes when each line of training appeared."""
+    with (run.folder / "metrics.jsonl").open() as file:
+        while True:
+            while (line := file.readline()).endswith("\n"):
+                if "training_loss" in (values := json.loads(line)):
+                    written[values["epoch"]] = time.time()
+            await asyncio.sleep(0.02)
+
+
+def _lags_of(arrived: dict[float, float], written: dict[float, float], since: float) -> list[float]:
+    """How late each line written since then came, with its own chart or a later one."""
+    charts = sorted(arrived.items())
+    lags = []
+    for epoch, moment in written.items():
+        came = next((now for newest, now in charts if newest >= epoch), None)
+        if moment > since and came is not None:
+            lags.append(came - moment)
+    return lags
+
+
+class _Viewer:
+    """A browser without the browser: what Streamlit's frontend sends and keeps, and nothing is drawn."""
+
+    def __init__(self) -> None:
+        self.arrived: dict[float, float] = {}  # newest epoch in a chart -> when it came first
+        self.refreshed: list[float] = []  # when each run of a fragment ended
+        self._kept: dict[str, ForwardMsg] = {}  # messages that the server may refer to instead of sending them again
+        self._timers: dict[str, asyncio.Task] = {}
+        self._query = self._page = ""
+
+    async def watch(self, address: str, query: str) -> None:
+        """Opens the Train page and keeps it open until it is cancelled."""
+        self._query = query
+        where = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
+        async with websockets.connect(where, subprotocols=["streamlit"], max_size=None) as socket:
+            try:
+                await self._ask(socket, page_name="train")
+                async for data in socket:
+                    self._take(socket, ForwardMsg.FromString(data))
+            finally:
+                self._forget_timers()
+
+    async def _ask(self, socket: websockets.ClientConnection, **values: object) -> None:
+        message = BackMsg()
+        known = {"query_string": self._query, "page_script_hash": self._page, "cached_message_hashes": self._kept}
+        for name, value in (known | values).items():
+            if name == "cached_message_hashes":
+                message.rerun_script.cached_message_hashes.extend(value)
+            else:
+                setattr(message.rerun_script, name, value)
+        await socket.send(message.SerializeToString())
+
+    def _take(self, socket: websockets.ClientConnection, message: ForwardMsg) -> None:
+        if message.metadata.cacheable:
+            self._kept[message.hash] = message
+        kind = message.WhichOneof("type")
+        if kind == "new_session" and not message.metadata.run.fragment_ids:
+            self._page = message.new_session.page_script_hash
+            self._forget_timers()
+        elif kind == "auto_rerun" and message.auto_rerun.fragment_id not in self._timers:
+            asked = message.auto_rerun
+            self._timers[asked.fragment_id] = asyncio.create_task(self._tick(socket, asked.fragment_id, asked.interval))
+        elif kind == "stop_auto_rerun":
+            for fragment in message.stop_auto_rerun.fragment_ids:
+                if timer := self._timers.pop(fragment, None):
+                    timer.cancel()
+        elif kind == "script_finished" and self._timers:
+            self.refreshed.append(time.time())
+        elif (epoch := _newest_epoch(message)) is not None:
+            self.arrived.setdefault(epoch, time.time())
+
+    async def _tick(self, socket: websockets.ClientConnection, fragment: str, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            await self._ask(socket, fragment_id=fragment, is_auto_rerun=True)
+
+    def _forget_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+
+def _newest_epoch(message: ForwardMsg) -> float | None:
+    """The last epoch of the training curve in a chart; None for what is no chart, or one without that curve."""
+    for dataset in message.delta.new_element.echarts_chart.datasets:
+        table = pa.ipc.open_stream(io.BytesIO(dataset.data.data)).read_all()
+        for name in table.column_names:
+            if name.endswith(", training"):
+                drawn = ~np.isnan(table.column(name).to_numpy().astype(float))
+                return float(table.column("epoch").to_numpy()[drawn].max()) if drawn.any() else None
+    return None
+
+
+# ---- with browsers
+
+
+def _with_pages(pages: int, seconds: float) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         workspace = Workspace(Path(folder) / "workspace")
         with _live_run(workspace) as (job, written), served(workspace.root) as address:
@@ -60,7 +252,7 @@ def main(pages: int = 30, seconds: float = 60) -> None:
             observed = opened[:: max(1, len(opened) // OBSERVED)][:OBSERVED]
             for page in observed:
                 page.evaluate(OBSERVE)
-            server, chromium = _processes()
+            server, chromium = _server(), _chromium()
             before, began = (_cpu_seconds(server), _cpu_seconds(chromium)), time.monotonic()
             opened[0].wait_for_timeout(1000 * seconds)
             wall = time.monotonic() - began
@@ -69,7 +261,7 @@ def main(pages: int = 30, seconds: float = 60) -> None:
             memory = server.memory_info().rss
             browser.close()
     lags = [lag for each in seen for lag in _lags(each, written)]
-    result = {
+    return {
         "pages": pages,
         "seconds": round(wall, 1),
         "server_cores": round((after[0] - before[0]) / wall, 2),
@@ -79,8 +271,6 @@ def main(pages: int = 30, seconds: float = 60) -> None:
         "lag_seconds": {"median": round(median(lags), 2), "worst": round(max(lags), 2), "n": len(lags)},
         "refreshes_a_second_and_page": round(median(len(each) for each in seen) / wall, 2),
     }
-    print(result)
-    keep("viewers", f"python -m benchmarks.viewers --pages {pages} --seconds {seconds:g}", result)
 
 
 def _lags(seen: dict[str, float], written: dict[int, float]) -> list[float]:
@@ -106,11 +296,13 @@ def _open(context: BrowserContext, address: str, job: Job, pages: int) -> list[P
     return opened
 
 
-def _processes() -> tuple[psutil.Process, psutil.Process]:
-    """The server and the browser, among this process's descendants."""
-    found = psutil.Process().children(recursive=True)
-    server = next(process for process in found if "streamlit" in process.cmdline())
-    return server, next(process for process in found if "--headless" in process.cmdline())
+def _server() -> psutil.Process:
+    """The server, among this process's descendants."""
+    return next(p for p in psutil.Process().children(recursive=True) if "streamlit" in p.cmdline())
+
+
+def _chromium() -> psutil.Process:
+    return next(p for p in psutil.Process().children(recursive=True) if "--headless" in p.cmdline())
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -1,7 +1,4 @@
-"""Charts from records: Plotly figures, and ECharts options for what ticks. No widget, no file.
-
-A model has one colour, one sign and one pattern wherever it is drawn, so that colour never stands alone.
-"""
+"""Charts of samples and runs: Plotly figures, and ECharts options for what ticks. No widget, no file."""
 
 from __future__ import annotations
 
@@ -12,13 +9,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from clipdemo.records import CONTEXT_TOKENS, SPLITS, CleaningReport, Comparison, Mode, Step, percent
+from clipdemo.appearance import COLOURS
+from clipdemo.records import CONTEXT_TOKENS, SPLITS, CleaningReport, Mode, Step, percent
 
-# Okabe and Ito (2008): safe for the colour-blind, and 3:1 or more on the white and on the dark ground.
-MODEL_COLOURS = {"base": "#8E9199", "captions": "#0072B2", "labels": "#D55E00"}
-MODEL_TITLES = {"base": "Base", "captions": "Captions", "labels": "Labels"}
-MODEL_SIGNS = {"base": "●", "captions": "▲", "labels": "■"}
-_PATTERNS = {"base": "", "captions": "/", "labels": "."}
 _SYMBOLS = {"base": "circle", "captions": "triangle", "labels": "rect"}  # of ECharts
 
 SPLIT_COLOURS = {"train": "#009E73", "validation": "#CC79A7", "test": "#E69F00"}
@@ -27,56 +20,6 @@ _SPLIT_SYMBOLS = {"train": "diamond", "validation": "triangle-up-open", "test": 
 _TEXT = {"size": 14}  # pixels: to be read from the back of a classroom
 _SMOOTHED_POINTS = 24  # of a training curve; fewer are as smooth as they get
 MOST_POINTS = 1500  # a live curve's, so that a refresh stays small
-
-
-def per_class_bars(comparison: Comparison) -> go.Figure:
-    """Top-1 a class and model as lying bars, the most frequent class on top; each bar says its per cent."""
-    sizes = {label: score.n for model in comparison.models for label, score in model.per_class.items()}
-    labels = sorted(sizes, key=lambda label: (-sizes[label], label))
-    names = [f"{label}<br><span style='font-size: 12px'>n = {sizes[label]:,}</span>" for label in labels]
-    figure = go.Figure()
-    for model in comparison.models:
-        scores = [model.per_class[label] for label in labels]
-        shares = [100 * score.correct / score.n for score in scores]
-        figure.add_bar(
-            name=f"{MODEL_SIGNS[model.name]} {MODEL_TITLES[model.name]}",
-            y=names,
-            x=shares,
-            orientation="h",
-            marker={
-                "color": MODEL_COLOURS[model.name],
-                "pattern": {
-                    "shape": _PATTERNS[model.name],
-                    "fillmode": "overlay",  # "replace" would paint the bar in the pattern's colour
-                    "fgcolor": "rgba(255, 255, 255, 0.4)",
-                    "size": 6,
-                    "solidity": 0.2,
-                },
-                "line": {"width": 0},
-            },
-            text=[f"{share:.0f}" for share in shares],
-            textposition="outside",
-            textfont={"size": 13},
-            cliponaxis=False,
-            customdata=[[label, score.correct, score.n] for label, score in zip(labels, scores, strict=True)],
-            hovertemplate="%{customdata[0]}: %{customdata[1]} of %{customdata[2]} right (%{x:.1f} %)",
-        )
-    figure.update_layout(
-        barmode="group",
-        bargap=0.26,
-        bargroupgap=0.06,
-        height=110 + 27 * len(labels) * len(comparison.models),
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "traceorder": "normal", "font": _TEXT},
-        margin={"l": 8, "r": 28, "t": 44, "b": 44},
-        xaxis={
-            "range": [0, 100],
-            "title": {"text": "right in first place, % of the class"},
-            "ticksuffix": " %",
-            "tickfont": _TEXT,
-        },
-        yaxis={"autorange": "reversed", "automargin": True, "tickfont": _TEXT},
-    )
-    return figure
 
 
 def class_shares(report: CleaningReport) -> go.Figure:
@@ -146,7 +89,7 @@ def caption_lengths(tokens: np.ndarray) -> go.Figure:
         y=bars,
         width=width * 0.92,
         marker={
-            "color": [MODEL_COLOURS["captions"] if start < CONTEXT_TOKENS else "#8E9199" for start in starts],
+            "color": [COLOURS["captions"][0] if start < CONTEXT_TOKENS else "#8E9199" for start in starts],
             "line": {"width": 0},
         },
         customdata=names,
@@ -246,7 +189,7 @@ def _line(mode: Mode, column: str) -> dict[str, object]:
         "name": column,
         "encode": {"x": "epoch", "y": column, "tooltip": [column]},
         "connectNulls": True,
-        "color": MODEL_COLOURS[mode],
+        "color": COLOURS[mode][0],
         "symbol": _SYMBOLS[mode],
         "symbolSize": 8,
         "lineStyle": {"width": 2},
@@ -260,7 +203,7 @@ def _ring(mode: Mode, best: Step) -> dict[str, object]:
         "position": "top" if mode == "labels" else "bottom",
         "distance": 8,
         "color": "#ffffff",
-        "backgroundColor": MODEL_COLOURS[mode],
+        "backgroundColor": COLOURS[mode][0],
         "padding": [4, 7],
         "borderRadius": 5,
         "fontSize": 13,
@@ -269,7 +212,7 @@ def _ring(mode: Mode, best: Step) -> dict[str, object]:
     return {
         "symbol": "circle",
         "symbolSize": 18,
-        "itemStyle": {"color": "transparent", "borderColor": MODEL_COLOURS[mode], "borderWidth": 2},
+        "itemStyle": {"color": "transparent", "borderColor": COLOURS[mode][0], "borderWidth": 2},
         "label": label,
         "data": [{"coord": [best.epoch, 100 * best.validation_top1]}],
     }
@@ -280,7 +223,11 @@ def _option(frame: pd.DataFrame, series: list[dict], epochs: int, unit: str, num
     return {
         "animation": False,
         "dataset": {"source": frame},
-        "grid": {"left": 8, "right": 52, "top": 60, "bottom": 28, "containLabel": True},
+        "grid": {"left": 8, "right": 52, "top": 60, "bottom": 56, "containLabel": True},
+        "dataZoom": [  # the wheel scrolls the page
+            {"type": "inside", "zoomOnMouseWheel": "shift"},
+            {"type": "slider", "height": 18, "bottom": 4, "brushSelect": False, "labelFormatter": ""},
+        ],
         "legend": {"top": 0, "left": 0, "itemGap": 16, "textStyle": {"fontSize": 14}},
         "tooltip": {"trigger": "item", "valueFormatter": number},
         "xAxis": {

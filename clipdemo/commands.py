@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
+from clipdemo.errors import BadSettings
 from clipdemo.records import MODEL_NAMES, CleaningRules, Comparison, Record, RunConfig, SampleConfig
+from clipdemo.sweep import SweepConfig
 
 PROGRAM = "python -m clipdemo"
 
@@ -32,6 +34,16 @@ def run_arguments(config: RunConfig) -> list[str]:
 def train_arguments(config: RunConfig, sample: str) -> list[str]:
     """All options of `train` for this run on the sample of that id."""
     return ["--mode", config.mode, "--sample", sample, "--seed", str(config.seed), *run_arguments(config)]
+
+
+def sweep_arguments(config: SweepConfig) -> list[str]:
+    """All options of `sweep`. Raises `BadSettings` for runs that differ in more than their mode."""
+    first = config.runs[0]
+    if any(run.model_copy(update={"mode": first.mode}) != first for run in config.runs):
+        raise BadSettings("the runs of this sweep differ in more than their mode, which no command line says")
+    lists = {"sizes": config.sizes, "seeds": config.seeds, "modes": config.modes}
+    arguments = [part for name, values in lists.items() if values for part in (f"--{name}", ",".join(map(str, values)))]
+    return ["--sample", config.sample, *arguments, *run_arguments(first)]
 
 
 def redo_commands(comparison: Comparison) -> list[str]:

@@ -9,15 +9,26 @@ import numpy as np
 import pandas as pd
 
 from clipdemo import __version__
-from clipdemo.errors import ComparisonError
-from clipdemo.evaluation import evaluate_scores, predictions_frame, retrieval
-from clipdemo.models import base_digest, files_digest, open_model
-from clipdemo.pixels import sample_pixels
+from clipdemo.embeddings import image_embeddings, model_id
+from clipdemo.errors import BadSettings, ComparisonError
+from clipdemo.evaluation import (
+    distinct,
+    evaluate_scores,
+    fit_logit_scale,
+    predictions_frame,
+    retrieval_of,
+    retrieval_ranks,
+    scores_of,
+)
+from clipdemo.models import Clip, open_model
 from clipdemo.progress import Activity, Progress
-from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, MODEL_NAMES, Comparison, Evaluation, percent
+from clipdemo.prompts import Wordings
+from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, MODEL_NAMES, Comparison, Evaluation, Split, percent
 from clipdemo.sampling import Sample, load_sample
 from clipdemo.training.runs import Run, load_run
 from clipdemo.workspace import Workspace, read_json, write_json
+
+FORMAT = 2  # of what an evaluation keeps; another number has everything measured anew
 
 
 def evaluate(
@@ -27,7 +38,7 @@ def evaluate(
     base: str = BUILT_IN_BASE,
     template: str = DEFAULT_TEMPLATE,
 ) -> Activity[Evaluation]:
-    """Measures a run's weights, or the base model where `run` is None, on the sample's test split, and saves it.
+    """Measures a run's weights, or a base model where `run` is None, on the sample's test split, and saves it.
 
     Raises `ComparisonError` for a run of another sample, or one that has no weights yet.
     """
@@ -37,22 +48,14 @@ def evaluate(
         raise ComparisonError(f"run {run.id} has not ended, or was broken off: train it again with the same settings")
     name, base = (run.config.mode, run.config.base) if run else ("base", base)
     stage = f"evaluate {name}"
-    model = f"{run.id}-{files_digest(run.weights)}" if run else f"base-{base_digest(base)}"
-    key = f"{model}-{hashlib.sha256(f'{sample.content_hash} {template}'.encode()).hexdigest()[:8]}"
+    model = model_id(run, base)
+    key = f"{model}-{hashlib.sha256(f'{FORMAT} {sample.content_hash} {template}'.encode()).hexdigest()[:8]}"
     with workspace.lock(key):
         if not workspace.folder("evaluations", key).is_dir():
             yield Progress(stage=stage, done=0, total=2, note="opening the model")
             clip = open_model(base, run.weights if run else None)
-            pixels = yield from sample_pixels(sample, clip.image_size, workspace)
-            test = sample.rows("test")
-            yield Progress(stage=stage, done=1, total=2, note=f"encoding {len(test):,} test pictures")
-            images = clip.encode_images(pixels[test.index.to_numpy()])
-            n_classes = len(sample.classes)
-            scores = images @ clip.encode_classes(sample.classes, template).T if n_classes else np.empty((len(test), 0))
-            numbers = evaluate_scores(scores, test["label"].tolist(), sample.classes) if n_classes else {}
-            if "captions" in sample.texts:
-                captions = test["caption"].tolist()
-                numbers["retrieval"] = retrieval(images @ clip.encode_texts(captions).T, captions)
+            predictions = yield from predict(clip, model, sample, "test", workspace, template, stage)
+            validation = yield from predict(clip, model, sample, "validation", workspace, template, stage)
             evaluation = Evaluation(
                 name=name,
                 run=run.id if run else None,
@@ -61,16 +64,48 @@ def evaluate(
                 sample_hash=sample.content_hash,
                 template=template,
                 predictions=key,
-                **{"n": len(test)} | numbers,
+                logit_scale=clip.logit_scale,
+                validation_logit_scale=fit_logit_scale(*scores_of(validation)[:2]) if sample.classes else None,
+                retrieval=retrieval_of(predictions),
+                **_class_numbers(predictions),
             )
             with workspace.new_folder("evaluations", key) as folder:
-                predictions_frame(test["id"], test["label"], scores, sample.classes).to_parquet(
-                    folder / "predictions.parquet"
-                )
+                predictions.to_parquet(folder / "predictions.parquet")
+                validation.to_parquet(folder / "validation.parquet")
                 write_json(folder / "evaluation.json", evaluation.model_dump(mode="json"))
     evaluation = load_evaluation(workspace, key)
     yield Progress(stage=stage, done=2, total=2, note=in_short(evaluation))
     return evaluation
+
+
+def _class_numbers(predictions: pd.DataFrame) -> dict[str, object]:
+    scores, _, classes = scores_of(predictions)
+    if not classes:
+        return {"n": len(predictions)}
+    return evaluate_scores(scores, predictions["label"].tolist(), classes)
+
+
+def predict(
+    clip: Clip, model: str, sample: Sample, split: Split, workspace: Workspace, template: str, stage: str
+) -> Activity[pd.DataFrame]:
+    """A model's predictions of one split, see `evaluation.predictions_frame`."""
+    images = yield from image_embeddings(clip, model, sample, split, workspace, stage)
+    rows = sample.rows(split)
+    scores = class_scores(clip, images, sample.classes, template)
+    caption_ranks = None
+    if "captions" in sample.texts and split == "test":
+        texts, text_of = distinct(rows["caption"].tolist())
+        caption_ranks = retrieval_ranks(images, clip.encode_texts(texts), text_of)
+    return predictions_frame(rows["id"], rows["label"], scores, sample.classes, caption_ranks)
+
+
+def class_scores(
+    clip: Clip, images: np.ndarray, classes: Sequence[str], template: str, wordings: Wordings | None = None
+) -> np.ndarray:
+    """float32 (n, n_classes): cosine of each picture with what stands for each class."""
+    if not classes:
+        return np.empty((len(images), 0), dtype=np.float32)
+    return images @ clip.encode_classes(classes, template, wordings).T
 
 
 def in_short(evaluation: Evaluation) -> str:
@@ -81,13 +116,50 @@ def in_short(evaluation: Evaluation) -> str:
 
 
 def load_evaluation(workspace: Workspace, name: str) -> Evaluation:
-    """An evaluation by its id."""
-    return Evaluation(**read_json(workspace.folder("evaluations", name) / "evaluation.json"))
+    """An evaluation by its id. Raises `ComparisonError` when there is none, or an older version made it."""
+    folder = workspace.folder("evaluations", name)
+    if not folder.is_dir():
+        raise ComparisonError(f"there is no evaluation {name!r} in {workspace.root}: `evaluate` prints the ids")
+    try:
+        return Evaluation(**read_json(folder / "evaluation.json"))
+    except BadSettings as error:
+        raise ComparisonError(f"evaluation {name} was made by another version ({error}): measure it again") from None
 
 
-def load_predictions(workspace: Workspace, evaluation: Evaluation) -> pd.DataFrame:
-    """The predictions that an evaluation's numbers were computed from."""
-    return pd.read_parquet(workspace.folder("evaluations", evaluation.predictions) / "predictions.parquet")
+def load_predictions(workspace: Workspace, evaluation: Evaluation, split: Split = "test") -> pd.DataFrame:
+    """The predictions that an evaluation's numbers were computed from, or those of the validation pictures."""
+    file = "validation.parquet" if split == "validation" else "predictions.parquet"
+    path = workspace.folder("evaluations", evaluation.predictions) / file
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ComparisonError(
+            f"{path} cannot be read ({error}): delete its folder and measure {evaluation.name} again"
+        ) from None
+
+
+def all_predictions(workspace: Workspace, comparison: Comparison) -> dict[str, pd.DataFrame]:
+    """Each model's test predictions, by its evaluation's id."""
+    return {model.predictions: load_predictions(workspace, model) for model in comparison.models}
+
+
+def measure(
+    sample: Sample,
+    workspace: Workspace,
+    runs: Sequence[Run] = (),
+    bases: Sequence[str] = (BUILT_IN_BASE,),
+    template: str = DEFAULT_TEMPLATE,
+) -> Activity[Comparison]:
+    """Base models and runs of one sample, measured where they are not yet, and put side by side.
+
+    Base models are measured with `template`, runs with their own.
+    """
+    evaluations = []
+    for base in dict.fromkeys(bases):
+        evaluations.append((yield from evaluate(sample, workspace, base=base, template=template)))
+    for run in runs:
+        evaluations.append((yield from evaluate(sample, workspace, run, template=run.config.template)))
+    return compare(evaluations, workspace)
 
 
 def compare(evaluations: Sequence[Evaluation], workspace: Workspace) -> Comparison:
@@ -102,7 +174,8 @@ def compare(evaluations: Sequence[Evaluation], workspace: Workspace) -> Comparis
                 "only models measured on the same test pictures can be compared"
             )
     sample = load_sample(workspace, first.sample)
-    models = sorted(evaluations, key=lambda e: MODEL_NAMES.index(e.name))
+    different = {evaluation.predictions: evaluation for evaluation in evaluations}
+    models = sorted(different.values(), key=lambda e: MODEL_NAMES.index(e.name))
     key = " ".join(e.predictions for e in models)
     comparison = Comparison(
         id=f"{sample.id}-{hashlib.sha256(key.encode()).hexdigest()[:8]}",
@@ -122,9 +195,34 @@ def compare(evaluations: Sequence[Evaluation], workspace: Workspace) -> Comparis
 
 
 def load_comparison(workspace: Workspace, name: str) -> Comparison:
-    """A comparison by its id. Raises `ComparisonError` when there is none."""
+    """A comparison by its id. Raises `ComparisonError` when there is none, or an older version made it."""
     folder = workspace.folder("comparisons", name)
     if not folder.is_dir():
         known = ", ".join(workspace.names("comparisons")[:5]) or "none yet"
         raise ComparisonError(f"there is no comparison {name!r} in {workspace.root}: known are {known}")
-    return Comparison(**read_json(folder / "comparison.json"))
+    try:
+        return Comparison(**read_json(folder / "comparison.json"))
+    except BadSettings as error:
+        raise ComparisonError(
+            f"comparison {name} was made by another version of clipdemo ({error}): compare its models again"
+        ) from None
+
+
+def reworded(
+    clip: Clip,
+    evaluation: Evaluation,
+    sample: Sample,
+    workspace: Workspace,
+    template: str,
+    wordings: Wordings | None = None,
+    split: Split = "test",
+) -> Activity[pd.DataFrame]:
+    """The evaluation's predictions with other sentences for the classes. Texts are encoded again, pictures never.
+
+    `clip` is the evaluation's model.
+    """
+    model = evaluation.predictions.rpartition("-")[0]
+    images = yield from image_embeddings(clip, model, sample, split, workspace)
+    scores = class_scores(clip, images, sample.classes, template, wordings)
+    rows = sample.rows(split)
+    return predictions_frame(rows["id"], rows["label"], scores, sample.classes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipdemo.errors import ModelError
-from clipdemo.prompts import prompts_for, templates_of
+from clipdemo.prompts import Wordings, prompts_of
 from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE
 
 if TYPE_CHECKING:
@@ -95,13 +95,20 @@ class Clip:
             batches = (self.text_features(t) for t in tokens.split(ENCODING_BATCH))
             return np.concatenate([batch.cpu().numpy() for batch in batches])
 
-    def encode_classes(self, classes: Sequence[str], template: str = DEFAULT_TEMPLATE) -> np.ndarray:
+    def encode_classes(
+        self, classes: Sequence[str], template: str = DEFAULT_TEMPLATE, wordings: Wordings | None = None
+    ) -> np.ndarray:
         """float32 (n_classes, dim): what stands for each class, the mean of its sentences where there are several."""
-        features = self.encode_texts(prompts_for(classes, template)).reshape(
-            len(classes), len(templates_of(template)), -1
-        )
-        mean = features.mean(axis=1)
-        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        prompts = [prompts_of(label, template, wordings) for label in classes]
+        features = self.encode_texts([sentence for sentences in prompts for sentence in sentences])
+        starts = np.cumsum([0, *(len(sentences) for sentences in prompts[:-1])])
+        total = np.add.reduceat(features, starts, axis=0)  # its direction is the mean's
+        return total / np.linalg.norm(total, axis=1, keepdims=True)
+
+    @property
+    def logit_scale(self) -> float:
+        """1 / learned temperature: what a cosine is multiplied with before the softmax."""
+        return float(self.network.logit_scale.detach().exp())
 
 
 @cache
@@ -147,6 +154,16 @@ def open_model(
         precision=precision,
         compiled=compiled,
     )
+
+
+def mixed(base: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """share x tuned + (1 - share) x base, for what is a real number; the rest as tuned. Exact at 0 and 1."""
+    import torch
+
+    return {
+        name: torch.lerp(base[name], value, share) if value.is_floating_point() else value
+        for name, value in tuned.items()
+    }
 
 
 def _open_clip_name(base: str) -> tuple[str, str | None]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clipdemo.records import DEFAULT_TEMPLATE
+
+Wordings = Mapping[str, Sequence[str]]  # a class -> what it is called in its sentences, instead of its name
 
 
 def templates_of(template: str) -> list[str]:
@@ -12,6 +14,12 @@ def templates_of(template: str) -> list[str]:
     return [part.strip() for part in template.split("|")]
 
 
+def prompts_of(label: str, template: str = DEFAULT_TEMPLATE, wordings: Wordings | None = None) -> list[str]:
+    """A class's sentences, one a wording and template: "A medical image of chest". Wordings are taken as written."""
+    names = (wordings or {}).get(label) or [label.lower()]
+    return [part.format(label=name) for name in names for part in templates_of(template)]
+
+
 def prompts_for(classes: Sequence[str], template: str = DEFAULT_TEMPLATE) -> list[str]:
-    """One sentence a class and template, class by class: "A medical image of chest"."""
-    return [part.format(label=label.lower()) for label in classes for part in templates_of(template)]
+    """One sentence a class and template, class by class."""
+    return [sentence for label in classes for sentence in prompts_of(label, template)]

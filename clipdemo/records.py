@@ -165,6 +165,12 @@ class RunConfig(Record):
     continues: str = Field(
         "", description="Id of a run on the same sample: start from its best weights instead of the base's."
     )
+    pictures: int = Field(
+        0,
+        ge=0,
+        description="Training pictures to use, the same number a class as far as they go; 0: all. The smaller choice "
+        "of one seed is part of the larger.",
+    )
     tune: Tune = Field("everything", description="What is trained: everything, a tower, the last blocks, or LoRA.")
     tuned_blocks: int = Field(2, ge=1, le=100, description="With --tune last-blocks: how many blocks of each tower.")
     lora_rank: int = Field(8, ge=1, le=256, description="With --tune lora: rank of each weight's change.")
@@ -247,16 +253,18 @@ class Retrieval(Record):
 
 
 class Evaluation(Record):
-    """One model on one sample's test split. Class numbers come from the predictions saved beside it."""
+    """One model on one sample's test split. All numbers come from the predictions saved beside it."""
 
-    name: str  # base, captions or labels
-    run: str | None  # the run whose weights these are; None for the base model
+    name: str  # its kind: base, captions or labels
+    run: str | None  # the run whose weights these are; None for a base model
     base: str
     sample: str
     sample_hash: str
     template: str
-    predictions: str  # the evaluation's folder, which holds predictions.parquet
+    predictions: str  # the evaluation's folder and id; it holds predictions.parquet and validation.parquet
     n: int
+    logit_scale: float = Field(gt=0)  # 1 / learned temperature: softmax(logit_scale * score) is the model's probability
+    validation_logit_scale: float | None = Field(None, gt=0)  # the one that suits the validation pictures best
     top1: Fraction | None = None  # None where the sample has no labels
     top3: Fraction | None = None
     per_class: dict[str, ClassScore] = {}

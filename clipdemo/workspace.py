@@ -3,8 +3,11 @@
     uploads/ID/       files that came through a page                     kept by `uploads`
     samples/ID/       manifest.parquet, images/, dropped/, sample.json   drawn by `sampling`
     runs/ID/          config.json, metrics.jsonl, weights.safetensors    written by `training`
-    evaluations/ID/   predictions.parquet, evaluation.json               written by `evaluation`
+    embeddings/ID/    images.npy, embeddings.json                        of one model and sample, by `embeddings`
+    evaluations/ID/   predictions.parquet, validation.parquet, evaluation.json   written by `comparison`
     comparisons/ID/   comparison.json
+    sweeps/ID/        sweep.json                                         many runs on parts of a sample
+    interpolations/ID/   weights between a base and a run
     jobs/ID/          job.json, progress.json, log.txt, alive, result.json   one process each, see `jobs`
     cache/            can be deleted at any time
 
@@ -31,7 +34,18 @@ from platformdirs import user_data_path
 
 from clipdemo.errors import WorkspaceError
 
-_KINDS = ("uploads", "samples", "runs", "evaluations", "comparisons", "jobs", "cache")
+_KINDS = (
+    "uploads",
+    "samples",
+    "runs",
+    "embeddings",
+    "evaluations",
+    "comparisons",
+    "sweeps",
+    "interpolations",
+    "jobs",
+    "cache",
+)
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _STALE_SECONDS = 24 * 3600
 PARTIAL = ".*-????????"  # what a process that was killed in `atomic_write` leaves

@@ -1,7 +1,9 @@
-"""Compare: the paper's table for one's own models, beside the paper's own numbers, and class by class."""
+"""Compare: all models on the same test pictures; who is best, by how much, and whether that may be chance."""
 
-from clipdemo.comparison import load_comparison
-from clipdemo.ui import compare, state, widgets
+import streamlit as st
+
+from clipdemo.ui import compare, live, state, widgets
+from clipdemo.ui.compare import board
 
 LEAD = (
     "The same test pictures for all models: what does each of them show? Top-1 counts answers that "
@@ -10,7 +12,9 @@ LEAD = (
 
 with widgets.page("Compare", LEAD):
     workspace = state.workspace()
-    names = workspace.names("comparisons")
+    names, samples = workspace.names("comparisons"), workspace.names("samples")
+    if job := live.current(workspace, compare.COMMANDS):
+        compare.job_card(workspace, job)
     if not names:
         widgets.empty(
             "**There is no comparison yet.** Run the whole experiment on Home; it draws a sample, fine-tunes both "
@@ -18,10 +22,9 @@ with widgets.page("Compare", LEAD):
             "home", "Run the experiment", ":material/home:",
         )  # fmt: skip
     if names and (chosen := widgets.choose("comparison", names, "Comparison")):
-        comparison = load_comparison(workspace, chosen)
-        compare.headline(comparison)
-        compare.beside_the_paper(comparison)
-        compare.class_by_class(comparison)
-        compare.pictures_and_captions(comparison)
-        compare.again(workspace, comparison)
-        widgets.synthetic_note(comparison.synthetic)
+        shown = compare.look_at(workspace, chosen)
+        compare.section(shown)
+        widgets.synthetic_note(shown.comparison.synthetic)
+    if samples:
+        st.space("small")
+        board.new_comparison(workspace, samples, expanded=not names)

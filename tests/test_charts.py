@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clipdemo import charts
-from clipdemo.records import MODEL_NAMES, ClassScore, CleaningReport, Comparison, Evaluation, SampleConfig, Step
+from clipdemo.appearance import COLOURS
+from clipdemo.records import ClassScore, CleaningReport, Evaluation, Step
 
 
 def evaluation(name, cat, dog):
@@ -26,50 +26,6 @@ def evaluation(name, cat, dog):
         n=14,
         per_class={"Cat": ClassScore(correct=cat, top3=4, n=4), "Dog": ClassScore(correct=dog, top3=10, n=10)},
     )
-
-
-@pytest.fixture
-def comparison():
-    models = [evaluation("base", 1, 2), evaluation("captions", 2, 5), evaluation("labels", 3, 9)]
-    return Comparison(
-        id="c",
-        sample="tiny",
-        sample_hash="0",
-        sample_config=SampleConfig(),
-        sizes={"train": 1, "validation": 1, "test": 14},
-        synthetic=True,
-        runs={},
-        models=models,
-        version="0",
-    )
-
-
-def test_a_model_has_one_colour_sign_and_pattern_and_no_two_share_one():
-    for table in (charts.MODEL_COLOURS, charts.MODEL_SIGNS, charts._PATTERNS, charts._SYMBOLS):
-        assert set(table) == set(MODEL_NAMES)
-        assert len(set(table.values())) == 3
-
-
-@pytest.mark.parametrize("ground", ["#FFFFFF", "#12171D"])
-def test_model_colours_show_on_the_light_and_the_dark_ground(ground):
-    def luminance(colour):
-        c = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-        return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
-
-    for colour in charts.MODEL_COLOURS.values():  # WCAG 2, 1.4.11: graphics need 3:1
-        low, high = sorted([luminance(colour), luminance(ground)])
-        assert (high + 0.05) / (low + 0.05) >= 3
-
-
-def test_per_class_bars_show_each_models_per_cent_with_the_frequent_class_first(comparison):
-    figure = charts.per_class_bars(comparison)
-    assert [bar.name for bar in figure.data] == ["● Base", "▲ Captions", "■ Labels"]
-    assert [list(bar.x) for bar in figure.data] == [[20, 25], [50, 50], [90, 75]]
-    assert [list(bar.text) for bar in figure.data] == [["20", "25"], ["50", "50"], ["90", "75"]]
-    first, second = figure.data[0].y
-    assert first.startswith("Dog") and "n = 10" in first
-    assert second.startswith("Cat") and "n = 4" in second
-    assert figure.layout.yaxis.autorange == "reversed"  # so that the first stands on top
 
 
 def test_class_shares_are_per_cent_of_each_whole():
@@ -115,7 +71,7 @@ def test_accuracy_curves_hold_per_cent_and_ring_the_best_epoch():
     captions, labels = option["series"]
     assert captions["markPoint"]["data"][0]["coord"] == [2, 60]
     assert "markPoint" not in labels
-    assert (captions["color"], labels["color"]) == (charts.MODEL_COLOURS["captions"], charts.MODEL_COLOURS["labels"])
+    assert (captions["color"], labels["color"]) == (COLOURS["captions"][0], COLOURS["labels"][0])
     assert option["xAxis"]["max"] == 6
     assert option["animation"] is False
 

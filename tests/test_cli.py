@@ -78,7 +78,8 @@ def test_the_parts_make_the_same_comparison_as_the_whole(experiment):
         (["train", "--mode", "labels", "--sample", "nothing"], "there is no sample 'nothing'"),
         (["train", "--mode", "labels", "--sample", "../../etc"], "not the name of anything"),
         (["evaluate", "--sample", "nothing"], "there is no sample"),
-        (["compare", "nothing"], "is not there"),
+        (["compare", "nothing"], "there is no evaluation 'nothing'"),
+        (["compare"], "say which models"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(tmp_path, arguments, says):

@@ -8,15 +8,16 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipdemo import __main__, commands
-from clipdemo.__main__ import SourceOptions
+from clipdemo import commands
+from clipdemo.cli import app
+from clipdemo.cli.data import SourceOptions
 from clipdemo.records import MODES, CleaningRules, RunConfig, SampleConfig, Tune
 from clipdemo.sources import resolved
 from tests import workspace_factory as factory
 
 
 def parsed(command: str, arguments: list[str]) -> dict:
-    group = typer.main.get_command(__main__.app)
+    group = typer.main.get_command(app)
     return group.commands[command].make_context(command, list(arguments)).params
 
 

@@ -17,7 +17,7 @@ def sample(workspace, tiny_source):
 def evaluation(name, of, **changes):
     score = ClassScore(correct=1, top3=2, n=2)
     values = {"name": name, "run": None, "base": "builtin", "sample": of.id, "sample_hash": of.content_hash}
-    values |= {"template": "a {label}", "predictions": f"{name}-1", "top1": 0.5, "top3": 1, "n": 4}
+    values |= {"template": "a {label}", "predictions": f"{name}-1", "top1": 0.5, "top3": 1, "n": 4, "logit_scale": 9}
     return Evaluation(**values | {"per_class": {"Cat": score, "Dog": score}} | changes)
 
 

@@ -15,7 +15,14 @@ import pandas as pd
 from filelock import FileLock
 
 from clipdemo.comparison import compare
-from clipdemo.evaluation import evaluate_scores, predictions_frame
+from clipdemo.evaluation import (
+    RETRIEVAL_COLUMNS,
+    RetrievalRanks,
+    distinct,
+    evaluate_scores,
+    predictions_frame,
+    retrieval_of,
+)
 from clipdemo.images import encode_png
 from clipdemo.jobs import Job, create_job
 from clipdemo.records import (
@@ -151,6 +158,9 @@ def make_evaluation(workspace: Workspace, sample: Sample, name: str, run: Run | 
         if i >= 2 * right:
             scores[i, (column + 2) % 12] = scores[i, (column + 3) % 12] = 1.5
     key = f"{name}-{sample.content_hash[:8]}"
+    _, text_of = distinct(test["caption"].tolist())
+    ranks = RetrievalRanks(text_of, np.arange(12) % 7, np.arange(12)[text_of] % 5)
+    frame = predictions_frame(test["id"], test["label"], scores, sample.classes, ranks)
     evaluation = Evaluation(
         name=name,
         run=run.id if run else None,
@@ -159,11 +169,14 @@ def make_evaluation(workspace: Workspace, sample: Sample, name: str, run: Run | 
         sample_hash=sample.content_hash,
         template="A medical image of {label}",
         predictions=key,
+        logit_scale=4.0,
+        validation_logit_scale=2.0,
+        retrieval=retrieval_of(frame),
         **evaluate_scores(scores, test["label"].tolist(), sample.classes),
     )
     with workspace.new_folder("evaluations", key) as folder:
-        frame = predictions_frame(test["id"], test["label"], scores, sample.classes)
         frame.to_parquet(folder / "predictions.parquet")
+        frame.drop(columns=list(RETRIEVAL_COLUMNS)).to_parquet(folder / "validation.parquet")
         write_json(folder / "evaluation.json", evaluation.model_dump(mode="json"))
     return evaluation
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -24,9 +23,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from clipdemo.general import Plate
 from clipdemo.images import fit_square
 from clipdemo.models import BUILT_IN_FOLDER
-from clipdemo.sources.phantom.catalogue import NORMAL, VIEWS, Case
 
 MODEL_CFG = {
     "embed_dim": 128,
@@ -46,13 +45,11 @@ def plate(seed: int, index: int) -> tuple[np.ndarray, str, str]:
     """Plate `index`: uint8 (size, size, 3), its caption and its body part. Every view comes equally often."""
     from PIL import Image
 
-    from clipdemo.sources.phantom.plates import draw_plate, plate_caption
+    from clipdemo.sources.phantom.plates import plate_caption
 
-    rng = random.Random(seed << 32 | index)
-    case = Case(VIEWS[rng.randrange(len(VIEWS))], NORMAL, rng.choice(("left", "right")), rng.getrandbits(63))
-    caption = plate_caption(case, np.random.default_rng(rng.getrandbits(63)))
-    picture = Image.fromarray(draw_plate(case, rng.getrandbits(63)))
-    return fit_square(picture, IMAGE_SIZE + MARGIN), caption, case.view.part
+    plan = Plate.of(seed, index)
+    caption = plate_caption(plan.case, np.random.default_rng(plan.caption_seed))
+    return fit_square(Image.fromarray(plan.drawn()), IMAGE_SIZE + MARGIN), caption, plan.case.view.part
 
 
 def draw_plates(seed: int, count: int) -> tuple[np.ndarray, list[str], list[str]]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from clipdemo import machine, towers
 from clipdemo.errors import BadSettings, TrainingError
 from clipdemo.evaluation import top_k_accuracy
-from clipdemo.models import Clip, open_model
+from clipdemo.models import Clip, mixed, open_model
 from clipdemo.progress import Activity, Progress
 from clipdemo.records import RunConfig, RunResult, Step
 from clipdemo.sampling import Sample
@@ -364,11 +364,11 @@ class _Training:
         tuned = {name: value.to(self.clip.device) for name, value in load_file(self.run_.weights).items()}
         whole, found = self.pairs.pixels[rows], {}
         for mix in MIXES:
-            clip.network.load_state_dict(_mixed(base, tuned, mix))
+            clip.network.load_state_dict(mixed(base, tuned, mix))
             answers, right = self._answers(clip, rows)
             found[mix] = top_k_accuracy(clip.encode_images(whole) @ answers.cpu().numpy().T, right, k=1)
         best = max(found, key=lambda mix: (found[mix], mix))
-        self._save_weights(_mixed(base, tuned, best), mix=json.dumps([best, found[best]]))
+        self._save_weights(mixed(base, tuned, best), mix=json.dumps([best, found[best]]))
         self.mix, self.standing.best_top1 = best, found[best]
         self.log("share of tuned weights -> validation top-1: " + ", ".join(f"{m:g} {v:.3f}" for m, v in found.items()))
 
@@ -460,14 +460,6 @@ def _used_rows(clip: Clip, pairs: Pairs) -> UsedRows | None:
 
 def _averages(network: torch.nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}
-
-
-def _mixed(base: dict[str, Tensor], tuned: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """share x tuned + (1 - share) x base, for what is a real number; the rest as tuned."""
-    return {
-        name: torch.lerp(base[name], value, share) if value.is_floating_point() else value
-        for name, value in tuned.items()
-    }
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

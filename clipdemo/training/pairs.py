@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from clipdemo.errors import TrainingError
 from clipdemo.models import Clip
 from clipdemo.pixels import sample_pixels
 from clipdemo.progress import Activity
@@ -61,15 +62,20 @@ class Pairs:
 
     @classmethod
     def of(cls, config: RunConfig, sample: Sample, clip: Clip, workspace: Workspace) -> Activity[Pairs]:
-        """The sample's pairs, its pictures decoded and its captions tokenised where that is not done yet."""
-        pixels = yield from sample_pixels(sample, clip.image_size, workspace)
-        captions = yield from sample_tokens(sample, clip, workspace)
+        """The sample's pairs, its pictures decoded and its captions tokenised where that is not done yet.
+
+        Of training rows only those that `config.pictures` asks for belong to a split. Raises `TrainingError` where the
+        sample has fewer.
+        """
         columns = pd.read_parquet(sample.folder / "manifest.parquet", columns=["label", "split"])
         classes = pd.Index(list(sample.classes), dtype="str").get_indexer(columns["label"]).astype(np.int64)  # -1: none
+        splits = with_pictures(columns["split"].to_numpy(), classes, config.pictures, config.seed)
+        pixels = yield from sample_pixels(sample, clip.image_size, workspace)
+        captions = yield from sample_tokens(sample, clip, workspace)
         sentences = prompts_for(sample.classes, config.template)
         prompts = clip.tokens(sentences).numpy().astype(np.int32) if sentences else captions[:0]
         templates = len(templates_of(config.template))
-        return cls(config.mode, pixels, captions, prompts, classes, columns["split"].to_numpy(), templates, clip.device)
+        return cls(config.mode, pixels, captions, prompts, classes, splits, templates, clip.device)
 
     def split(self, split: Split) -> np.ndarray:
         """Places of a split's rows in the manifest."""
@@ -129,3 +135,32 @@ class Pairs:
                 ahead = rows, read
             if ahead is not None:
                 yield ahead[0], ahead[1].result()
+
+
+def with_pictures(splits: np.ndarray, classes: np.ndarray, pictures: int, seed: int) -> np.ndarray:
+    """The rows' splits, (n_rows,), with "" for training rows that are not among the `pictures` chosen; 0: all are.
+
+    Raises `TrainingError` where there are fewer training rows.
+    """
+    rows = np.flatnonzero(splits == "train")
+    if pictures > len(rows):
+        raise TrainingError(
+            f"pictures = {pictures:,}: the sample has {len(rows):,} training pictures; ask for at most so many, or 0 "
+            "for all, or draw a larger sample"
+        )
+    if not pictures:
+        return splits
+    chosen = splits.copy()
+    chosen[np.setdiff1d(rows, rows[balanced_choice(classes[rows], pictures, seed)])] = ""
+    return chosen
+
+
+def balanced_choice(classes: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """int (n,): places in `classes`, int (n_rows,), the same number a class as far as its rows go.
+
+    Rows are ranked within their class in a seeded order; first come all of rank 0, then all of rank 1, and so on. The
+    smaller choice of one seed is therefore the beginning of the larger.
+    """
+    order = np.random.default_rng([seed, 0, 1]).permutation(len(classes))  # [seed, epoch] shuffles batches
+    rank = pd.Series(classes[order]).groupby(classes[order]).cumcount().to_numpy()
+    return order[np.argsort(rank, kind="stable")][:n]

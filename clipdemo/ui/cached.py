@@ -7,13 +7,26 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from clipdemo import charts
+from clipdemo.answers import Answers, answers_of
+from clipdemo.comparison import all_predictions
+from clipdemo.comparison import reworded as reworded_predictions
 from clipdemo.errors import ClipDemoError
-from clipdemo.records import MODES, Mode, RunConfig, Step
+from clipdemo.evaluation import Calibration, macro_top1, ranks, right_per_class, scores_of
+from clipdemo.interpolation import Interpolation, find_interpolation
+from clipdemo.leaderboard import Leaderboard, leaderboard, per_class
+from clipdemo.leaderboard import calibrations as leaderboard_calibrations
+from clipdemo.models import Clip
+from clipdemo.progress import finish
+from clipdemo.records import MODES, Comparison, Evaluation, Mode, RunConfig, Split, Step
 from clipdemo.sampling import Sample, load_sample
-from clipdemo.training.runs import Run, readable_runs, run_id
+from clipdemo.sweep import SweepResult, Worth
+from clipdemo.sweep import worth as worth_of_sweep
+from clipdemo.training.runs import Run, load_run, readable_runs, run_id
 from clipdemo.workspace import Workspace
 
 _TAIL_BYTES = 256  # before the place where reading stopped: a file that has others there is another file
@@ -40,14 +53,19 @@ def steps(run: Run) -> list[Step]:
     return _metrics(str(run.folder / "metrics.jsonl")).read()
 
 
-def curves(runs: Mapping[Mode, Run]) -> tuple[dict[str, object], dict[str, object]] | None:
-    """Loss and top-1 of one run a mode, as ECharts options, made once for all who watch; None before the first line."""
-    measured = {mode: steps(runs[mode]) for mode in MODES if mode in runs}
-    measured = {mode: values for mode, values in measured.items() if values}
+def curves(
+    runs: Mapping[Mode, Run], until: Mapping[str, int] | None = None
+) -> tuple[dict[str, object], dict[str, object]] | None:
+    """Loss and top-1 of one run a mode, as ECharts options, made once for all who watch; None before the first line.
+
+    `until` has how many of its lines are drawn of each run; all of them where it is None.
+    """
+    lines = {mode: None if until is None else until.get(runs[mode].id, 0) for mode in MODES if mode in runs}
+    measured = {mode: values for mode in lines if (values := steps(runs[mode])[: lines[mode]])}
     if not measured:
         return None
     epochs = max(runs[mode].config.epochs for mode in measured)
-    where = "\n".join(f"{mode} {runs[mode].folder}" for mode in measured)
+    where = "\n".join(f"{mode} {runs[mode].folder} {lines[mode]}" for mode in measured)
     return _drawn(where).curves(measured, epochs)
 
 
@@ -123,7 +141,7 @@ class Metrics:
                 file.seek(0)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
-        new = [step for line in whole.splitlines() if (step := _step(line))]
+        new = _parsed(whole.splitlines())
         self._offset += len(whole)
         self._tail = (self._tail + whole)[-_TAIL_BYTES:]
         if new:
@@ -138,11 +156,21 @@ class Metrics:
             self._unfrozen = 0
 
 
-def _step(line: bytes) -> Step | None:
+class _Line(Step):
+    """A step without `Record`'s constructor, whose complaints nobody reads here: reading takes half as long."""
+
+    __init__ = BaseModel.__init__
+
+
+_LINES = TypeAdapter(list[_Line])
+
+
+def _parsed(lines: list[bytes]) -> list[Step]:
+    """The steps of all lines, read at once; line by line, to leave out the damaged ones, where there are any."""
     try:
-        return Step.model_validate_json(line)
-    except (ClipDemoError, ValueError):
-        return None
+        return _LINES.validate_json(b"[" + b",".join(lines) + b"]")
+    except ValidationError:
+        return [] if len(lines) == 1 else [step for line in lines for step in _parsed([line])]
 
 
 class _Curves:
@@ -150,12 +178,148 @@ class _Curves:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._of: list[list[Step]] = []
+        self._of: list[tuple[int, Step]] = []
 
     def curves(self, measured: Mapping[Mode, list[Step]], epochs: int) -> tuple[dict[str, object], dict[str, object]]:
         with self._lock:
-            of = list(measured.values())
-            if [id(values) for values in of] != [id(values) for values in self._of]:
+            of = [(len(values), values[-1]) for values in measured.values()]
+            if [(n, id(last)) for n, last in of] != [(n, id(last)) for n, last in self._of]:
                 self._made = charts.loss_curves(measured, epochs), charts.accuracy_curves(measured, epochs)
-                self._of = of  # kept, so that no other list gets one of these ids
+                self._of = of  # kept, so that no other step gets one of these ids
             return self._made
+
+
+# ---- what the Compare page draws from: read and computed once for everybody who looks
+
+
+def predictions(workspace: Workspace, of: Comparison) -> dict[str, pd.DataFrame]:
+    """Each model's test predictions, by its evaluation's id. Raises `ComparisonError` for files that are gone."""
+    return _predictions(str(workspace.root), of.id, of)
+
+
+def board(workspace: Workspace, of: Comparison, without: frozenset[str]) -> Leaderboard:
+    """All numbers of a comparison, with some pictures left out."""
+    return _board(str(workspace.root), of.id, without, of)
+
+
+def classes(workspace: Workspace, of: Comparison, without: frozenset[str]) -> pd.DataFrame:
+    """Numbers a model and class."""
+    return _classes(str(workspace.root), of.id, without, of)
+
+
+def answers(workspace: Workspace, of: Comparison) -> Answers | None:
+    """What each model said to each test picture."""
+    return _answers(str(workspace.root), of.id, of)
+
+
+def calibrations(workspace: Workspace, of: Comparison, without: frozenset[str], fitted: bool) -> dict[str, Calibration]:
+    """How sure each model is, and how right: with the temperature it learned, or with the one fitted on validation."""
+    return _calibrations(str(workspace.root), of.id, without, fitted, of)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _predictions(root: str, name: str, _of: Comparison) -> dict[str, pd.DataFrame]:
+    return all_predictions(Workspace(root), _of)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _board(root: str, name: str, without: frozenset[str], _of: Comparison) -> Leaderboard:
+    return leaderboard(_of, _predictions(root, name, _of), without)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _classes(root: str, name: str, without: frozenset[str], _of: Comparison) -> pd.DataFrame:
+    return per_class(_of, _predictions(root, name, _of), without)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _answers(root: str, name: str, _of: Comparison) -> Answers | None:
+    return answers_of(_of, _predictions(root, name, _of))
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _calibrations(
+    root: str, name: str, without: frozenset[str], fitted: bool, _of: Comparison
+) -> dict[str, Calibration]:
+    return leaderboard_calibrations(_of, _predictions(root, name, _of), without, fitted)
+
+
+# ---- models: opened once for everybody, and never trained
+
+
+def model(workspace: Workspace, of: Evaluation) -> Clip:
+    """The network that an evaluation measured, for encoding only. Raises `TrainingError` when its run is gone."""
+    return _model(str(workspace.root), of.predictions.rpartition("-")[0], of)
+
+
+@st.cache_resource(max_entries=6, show_spinner="Opening the model…")
+def _model(root: str, name: str, _of: Evaluation) -> Clip:
+    from clipdemo.models import open_model  # imports torch: not before somebody needs a model
+
+    run = load_run(Workspace(root), _of.run) if _of.run else None
+    clip = open_model(_of.base, run.weights if run else None)
+    gc.freeze()
+    return clip
+
+
+def reworded(
+    workspace: Workspace,
+    of: Evaluation,
+    on: Sample,
+    template: str,
+    wordings: Mapping[str, tuple[str, ...]],
+    split: Split,
+) -> dict[str, float]:
+    """Top-1, top-3 and macro top-1 of a model with other sentences for the classes."""
+    wanted = tuple(sorted(wordings.items()))
+    return _reworded(str(workspace.root), of.predictions, template, wanted, split, of, on)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _reworded(
+    root: str,
+    name: str,
+    template: str,
+    wordings: tuple[tuple[str, tuple[str, ...]], ...],
+    split: Split,
+    _of: Evaluation,
+    _on: Sample,
+) -> dict[str, float]:
+    place = Workspace(root)
+    found = finish(reworded_predictions(model(place, _of), _of, _on, place, template, dict(wordings), split))
+    scores, target, names = scores_of(found)
+    rank = ranks(scores, target)
+    right, n = right_per_class(rank == 0, target, len(names))
+    return {"Top-1": float((rank < 1).mean()), "Top-3": float((rank < 3).mean()), "Macro top-1": macro_top1(right, n)}
+
+
+def worth(of: SweepResult) -> Worth | None:
+    """What a sweep says about captions, as far as it is."""
+    return _worth(of.id, len(of.points), of)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _worth(name: str, points: int, _of: SweepResult) -> Worth | None:
+    return worth_of_sweep(_of)
+
+
+def interpolation(workspace: Workspace, of: Evaluation, on: Sample) -> Interpolation | None:
+    """What has been measured between a run's base and the run; None where that was not done, or the run is gone."""
+    try:
+        return find_interpolation(load_run(workspace, of.run), on, workspace)
+    except ClipDemoError:
+        return None
+
+
+def report(workspace: Workspace, of: Comparison, without: frozenset[str]) -> str:
+    """The report as one HTML file."""
+    from clipdemo.reporting import report_html  # imports plotly's whole script
+
+    return report_html(workspace, of, without)
+
+
+def report_files(workspace: Workspace, of: Comparison, without: frozenset[str]) -> bytes:
+    """The files behind the report as a ZIP."""
+    from clipdemo.reporting import report_zip
+
+    return report_zip(workspace, of, without)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from clipdemo import commands
+from clipdemo.appearance import appearances
 from clipdemo.comparison import load_comparison
 from clipdemo.experiment import both_modes
 from clipdemo.models import ASSETS
@@ -72,13 +73,14 @@ def _result(workspace: Workspace, name: str) -> None:
 def model_cards(comparison: Comparison) -> None:
     """Top-1 of each model (recall@1 without labels) in large type, with the points above the base and n."""
     base = next((model for model in comparison.models if model.name == "base"), None)
+    looks = appearances(comparison)
     with st.grid(3, min_column_width=200, gap="small"):
         for model in comparison.models:
             value, below = _headline(model)
             # with a plain hyphen for minus: by it st.metric tells a loss from a gain
             gain = None if base in (None, model) else f"{100 * (value - _headline(base)[0]):+.1f} points against base"
             with st.container(border=True, height="stretch"):
-                st.metric(tables.signed(model.name, tables.PAPER_NAMES[model.name]), percent(value), gain)
+                st.metric(tables.signed(looks[model.predictions]), percent(value), gain)
                 st.caption(below)
 
 

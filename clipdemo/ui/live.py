@@ -244,15 +244,40 @@ def instruments(run: Run) -> None:
     st.caption(" · ".join(said))
 
 
-def curves(runs: Mapping[Mode, Run], key: str) -> None:
-    """Loss and validation top-1 of runs, side by side where there is room."""
-    if (drawn := cached.curves(runs)) is None:
+def followed_curves(runs: Mapping[Mode, Run]) -> None:
+    """The curves of runs that go on, redrawn as they grow, or left alone: a chart that is redrawn loses its zoom."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        following = st.toggle(
+            "Follow live", value=True, key=state.FOLLOW,
+            help="Off: the curves stay as they are, and so does what you have zoomed to. On: the newest.",
+        )  # fmt: skip
+        if following or state.SHOWN not in st.session_state:
+            st.session_state[state.SHOWN] = {run.id: len(cached.steps(run)) for run in runs.values()}
+        if not following and (said := _gone_on(runs, st.session_state[state.SHOWN])):
+            st.caption(said)
+    curves(runs, key="live", until=None if following else st.session_state[state.SHOWN])
+
+
+def _gone_on(runs: Mapping[Mode, Run], shown: Mapping[str, int]) -> str:
+    """Where the runs stand that have gone on since: "captions: drawn to step 40, now at step 72"."""
+    said = []
+    for mode, run in runs.items():
+        steps, lines = cached.steps(run), shown.get(run.id, 0)
+        if len(steps) > lines:
+            drawn = f"drawn to step {steps[lines - 1].step:,}" if lines else "not drawn yet"
+            said.append(f"{mode}: {drawn}, now at step {steps[-1].step:,} (epoch {steps[-1].epoch:.1f})")
+    return " · ".join(said)
+
+
+def curves(runs: Mapping[Mode, Run], key: str, until: Mapping[str, int] | None = None) -> None:
+    """Loss and validation top-1 of runs, side by side where there is room; `until` as `cached.curves` takes it."""
+    if (drawn := cached.curves(runs, until)) is None:
         return
     loss, top1 = drawn
     with st.grid(2, min_column_width=340, gap="small") as grid:
         with grid.cell():
             st.markdown("**Loss** :gray[· solid: training, dashed: validation]")
-            st.echarts_chart(loss, height=320, key=f"{key}_loss", alt="Loss by epoch")
+            st.echarts_chart(loss, height=350, key=f"{key}_loss", alt="Loss by epoch")
         with grid.cell():
             st.markdown("**Validation top-1** :gray[· epoch 0 is the base model; the best epoch is ringed]")
-            st.echarts_chart(top1, height=320, key=f"{key}_top1", alt="Validation top-1 by epoch")
+            st.echarts_chart(top1, height=350, key=f"{key}_top1", alt="Validation top-1 by epoch")

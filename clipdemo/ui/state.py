@@ -11,7 +11,7 @@ from clipdemo.records import RunConfig
 from clipdemo.survey import Survey
 from clipdemo.workspace import Workspace
 
-Kind = Literal["sample", "comparison", "job"]
+Kind = Literal["sample", "comparison", "job", "section"]
 Page = Literal["home", "data", "train", "compare"]
 
 _FOLDER = Path(__file__).resolve().parent.parent.parent / "pages"
@@ -21,7 +21,10 @@ BASIC = ("epochs", "batch_size", "learning_rate", "patience")  # widgets of the 
 LEARNING_RATE, BATCH_SIZE = "learning_rate", "batch_size"
 MODE = "mode"
 RECIPE = "recipe"
+FOLLOW, SHOWN = "follow", "shown"  # whether live curves move on, and how many lines of each run they show
 GALLERY_PAGE = "gallery_page"
+SECTION = "compare_section"
+WITHOUT_MARKED = "without_marked"
 
 MAX_UPLOAD_MEGABYTES = 1024  # an upload is held in memory until it is written down
 

@@ -2,58 +2,85 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
 
-from clipdemo.charts import MODEL_SIGNS
-from clipdemo.records import SPLITS, CleaningReport, Comparison, percent
+from clipdemo.appearance import Appearance, of_kind
+from clipdemo.leaderboard import Estimate, Leaderboard
+from clipdemo.paper import PAPER
+from clipdemo.records import SPLITS, CleaningReport, percent
+from clipdemo.statistics import Paired
 from clipdemo.training.runs import Run
 
-# Table 1 of the paper: ViT-B/32, 4,096 entries of PubMedVision; per cent.
-PAPER = (("base", "Pre-trained", 49.4, 78.9), ("captions", "Fine-tuned (captions)", 64.3, 83.1),
-         ("labels", "Fine-tuned (labels)", 76.9, 92.1))  # fmt: skip
 REPORT_COLUMNS = {
     "What": st.column_config.TextColumn(width="medium"),
     "Rows": st.column_config.NumberColumn(format="localized", width="small"),
     "For example": st.column_config.TextColumn(width="large"),
 }
-PAPER_NAMES = {name: title for name, title, _, _ in PAPER}
 SIGN_COLOURS = {"base": "gray", "captions": "blue", "labels": "orange"}  # names in the theme
 
 
-def signed(name: str, title: str) -> str:
-    """A model's title behind its sign in its colour, as Streamlit's Markdown."""
-    return f":{SIGN_COLOURS[name]}[{MODEL_SIGNS[name]}] {title}"
+def signed(look: Appearance) -> str:
+    """A model's title behind its sign in its kind's colour, as Streamlit's Markdown."""
+    title = re.sub(r"([\\`*_\[\]<>~$:])", r"\\\1", look.title)  # it may hold a base's name or a template
+    return f":{SIGN_COLOURS[look.kind]}[{look.sign}] {title}"
 
 
-def comparison_table(comparison: Comparison) -> pd.DataFrame:
-    """One row a model: top-1, top-3, the points above the base in top-1, and n."""
-    base = next((model.top1 for model in comparison.models if model.name == "base"), None)
-    rows = [
-        {
-            "Model": signed(model.name, PAPER_NAMES[model.name]),
-            "Top-1": _unbroken(percent(model.top1)),
-            "Top-3": _unbroken(percent(model.top3)),
-            "Over base": "–" if base is None or model.name == "base" else points(model.top1 - base),
-            "n": f"{model.n:,}",
-        }
-        for model in comparison.models
-        if model.top1 is not None
-    ]
+def board_table(board: Leaderboard, looks: Mapping[str, Appearance]) -> pd.DataFrame:
+    """One row a model: top-1, top-3 and macro top-1 with their intervals, the points above its base, and n."""
+    rows = []
+    for standing in board.standings:
+        if standing.top1 is None:
+            continue
+        row = {"Model": signed(looks[standing.model])}
+        row |= {"Top-1": with_interval(standing.top1), "Top-3": with_interval(standing.top3)}
+        row["Macro top-1"] = with_interval(standing.macro_top1)
+        row["Over base"] = _difference(standing.difference)
+        rows.append(row | {"n": f"{standing.n:,}"})
     return pd.DataFrame(rows)
 
 
-def retrieval_table(comparison: Comparison) -> pd.DataFrame:
+def _difference(paired: Paired | None) -> str:
+    if paired is None:
+        return "–"
+    low, high = (points(limit) for limit in paired.interval)
+    return f"{points(paired.difference)} :gray[{unbroken(f'{low} to {high}')}]"
+
+
+def with_interval(found: Estimate | None) -> str:
+    """ "64.3 % 59.6 to 68.8" with the interval in grey; an en dash where there is no number."""
+    if found is None:
+        return "–"
+    interval = unbroken(f"{100 * found.low:.1f} to {100 * found.high:.1f}")
+    return f"{unbroken(percent(found.value))} :gray[{interval}]"
+
+
+def seeds_table(board: Leaderboard) -> pd.DataFrame:
+    """One row a group of runs that differ in their seed only: mean, standard deviation and interval of the mean."""
+    rows = []
+    for group in board.groups:
+        row = {"Models": signed(of_kind(group.kind, group.title))}
+        for name, over in (("Top-1", group.top1), ("Top-3", group.top3)):
+            if over and over.sd is not None:
+                interval = f"{100 * over.low:.1f} to {100 * over.high:.1f}"
+                row[f"{name}, mean"] = f"{unbroken(percent(over.mean))} :gray[{unbroken(interval)}]"
+                row[f"{name}, sd"] = f"{100 * over.sd:.1f}"
+        rows.append(row | {"Seeds": str(len(group.models))})
+    return pd.DataFrame(rows)
+
+
+def retrieval_table(board: Leaderboard, looks: Mapping[str, Appearance]) -> pd.DataFrame:
     """One row a model: how often a picture finds its caption among the first 1, 5 and 10, and a caption its picture."""
     rows = []
-    for model in comparison.models:
-        if found := model.retrieval:
-            row = {"Model": signed(model.name, PAPER_NAMES[model.name])}
-            row |= {f"Caption in first {k}": _unbroken(percent(share)) for k, share in found.image_to_text.items()}
-            row |= {f"Picture in first {k}": _unbroken(percent(share)) for k, share in found.text_to_image.items()}
-            rows.append(row | {"n": f"{found.n:,}"})
+    for standing in board.standings:
+        if standing.caption_recall:
+            row = {"Model": signed(looks[standing.model])}
+            row |= {f"Caption in first {k}": with_interval(found) for k, found in standing.caption_recall.items()}
+            row |= {f"Picture in first {k}": with_interval(found) for k, found in standing.picture_recall.items()}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -61,17 +88,17 @@ def paper_table() -> pd.DataFrame:
     """Table 1 of the paper, as it stands there, with the points above its base."""
     rows = [
         {
-            "Model": signed(name, title),
-            "Top-1": _unbroken(f"{top1:.1f} %"),
-            "Top-3": _unbroken(f"{top3:.1f} %"),
-            "Over base": "–" if name == "base" else points((top1 - PAPER[0][2]) / 100),
+            "Model": signed(of_kind(kind, title)),
+            "Top-1": unbroken(f"{top1:.1f} %"),
+            "Top-3": unbroken(f"{top3:.1f} %"),
+            "Over base": "–" if kind == "base" else points((top1 - PAPER[0][2]) / 100),
         }
-        for name, title, top1, top3 in PAPER
+        for kind, title, top1, top3 in PAPER
     ]
     return pd.DataFrame(rows)
 
 
-def _unbroken(number: str) -> str:
+def unbroken(number: str) -> str:
     """The number and its sign on one line, however narrow the table."""
     return number.replace(" ", "\u00a0")
 

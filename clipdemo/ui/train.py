@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import get_args
 
 import streamlit as st
@@ -20,6 +21,7 @@ from clipdemo.records import (
     paper_learning_rate,
 )
 from clipdemo.sampling import Sample
+from clipdemo.training.estimate import known_estimate
 from clipdemo.training.runs import Run, expected_seconds, load_run, run_state
 from clipdemo.ui import cached, live, sources, state, tables, widgets
 from clipdemo.ui.live import Look
@@ -77,22 +79,72 @@ def launch_form(workspace: Workspace, sample: Sample, earlier: list[Run]) -> Non
                 ),
             }  # fmt: skip
         _paper_rule(basic["batch_size"])
-        rest = _rest(sample, start, key)
+        rest = _rest(sample, _Fields(start, key))
         configs = widgets.checked(lambda: [RunConfig(mode=mode, **basic, **rest) for mode in modes]) or []
         for line in configs and warnings(configs[0], sample.sizes["train"]):
             st.warning(line, icon=":material/warning:")
-        _expected(configs, earlier)
+        _expected(workspace, sample, configs, earlier)
         if st.button("Start fine-tuning", type="primary", icon=":material/play_arrow:", disabled=not configs):
             _launch(workspace, sample, configs)
 
 
-def _expected(configs: list[RunConfig], earlier: list[Run]) -> None:
-    """How long it should take, where a run like it has been timed here."""
-    seconds = [expected_seconds(config, earlier) for config in configs]
-    if configs and None not in seconds:
-        st.caption(
-            f":material/schedule: About {widgets.clock(sum(seconds))}, as long as the last run like it took an epoch."
+def _expected(workspace: Workspace, sample: Sample, configs: list[RunConfig], earlier: list[Run]) -> None:
+    """Time and memory that the runs should take, as far as earlier ones or a measurement tell, and a way to measure."""
+    if not configs:
+        return
+    timed = [expected_seconds(config, earlier) for config in configs]
+    measured = [known_estimate(config, sample, workspace) for config in configs]
+    said = []
+    if None not in timed:
+        said.append(f"About {widgets.clock(sum(timed))}, as long as the last run like it took an epoch.")
+    elif None not in measured:
+        said.append(f"About {widgets.clock(sum(found.seconds for found in measured))}, as a few of its steps took.")
+    if None not in measured:
+        most = max(measured, key=lambda found: found.memory_bytes)
+        said.append(
+            f"At most {most.memory_bytes / 1e9:.1f} of {most.device_bytes / 1e9:.0f} GB of memory, measured on "
+            f"{most.device} ({widgets.plain(most.device_name)})."
         )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if said:
+            st.caption(f":material/schedule: {' '.join(said)}", width="stretch")
+        if None in measured:
+            _measuring(workspace, sample, configs)
+
+
+def _measuring(workspace: Workspace, sample: Sample, configs: list[RunConfig]) -> None:
+    """The measurement that is going, or a button to start one where no other job has the device.
+
+    Nothing is measured unasked, since it takes the device for some seconds. It would be its turn only when what runs
+    now has ended, which is too late for whoever wonders whether to start a run.
+    """
+    asked = [_asked(config, sample) for config in configs]
+    look = _newest_measurement(workspace)
+    if look and look.active:
+        live.watch(workspace, look, _say_measuring)
+        return
+    if look and look.state == "failed" and look.settings in asked:
+        st.caption(f":material/warning: It could not be measured: {widgets.plain(look.message)}", width="stretch")
+    taken = queues.owner(workspace, queues.default_device()) or queues.waiting(workspace)
+    if st.button(
+        "Measure on this device", icon=":material/speed:", disabled=bool(taken),
+        help="A few real steps of these settings tell the time and the memory that the run will take. "
+        + ("Not now: another job has the device." if taken else "It takes some seconds, and keeps no run."),
+    ):  # fmt: skip
+        for config, settings in zip(configs, asked, strict=True):
+            queues.submit(workspace, "estimate", commands.train_arguments(config, sample.id), settings)
+        st.rerun()
+
+
+def _newest_measurement(workspace: Workspace) -> Look | None:
+    names = [name for name in workspace.names("jobs") if name.endswith("-estimate")]
+    return live.look_at(jobs.load_job(workspace, max(names))) if names else None
+
+
+def _say_measuring(look: Look) -> None:
+    notes = [progress.note for progress in look.stages.values() if progress.note]
+    said = f": {widgets.plain(notes[-1])}" if notes else ""
+    st.caption(f":material/speed: Measuring{said} …", width="stretch")
 
 
 def _launch(workspace: Workspace, sample: Sample, configs: list[RunConfig]) -> None:
@@ -100,10 +152,14 @@ def _launch(workspace: Workspace, sample: Sample, configs: list[RunConfig]) -> N
     state.duplicate(None)
     started = []
     for config in configs:
-        settings = {"sample_id": sample.id, "runs": [config.model_dump(mode="json")]}
-        started.append(queues.submit(workspace, "train", commands.train_arguments(config, sample.id), settings))
+        arguments = commands.train_arguments(config, sample.id)
+        started.append(queues.submit(workspace, "train", arguments, _asked(config, sample)))
     state.show_in_address("job", started[0].id)
     st.rerun()
+
+
+def _asked(config: RunConfig, sample: Sample) -> dict[str, object]:
+    return {"sample_id": sample.id, "runs": [config.model_dump(mode="json")]}
 
 
 def _say_duplicated() -> None:
@@ -139,79 +195,106 @@ def _use_paper_rate() -> None:
     st.session_state[state.LEARNING_RATE] = rate
 
 
-def _rest(sample: Sample, start: RunConfig, key: str) -> dict[str, object]:
-    """The settings that most runs leave as they are. `key` names the recipe that they start from."""
+@dataclass(frozen=True)
+class _Fields:
+    """Widgets named like settings, which start with a run's values. `key` names the recipe that those come from."""
 
-    def choice(title: str, name: str, options: tuple[str, ...], say: str) -> str:
-        return st.selectbox(title, options, options.index(getattr(start, name)), help=say, key=f"{name} {key}")
+    start: RunConfig
+    key: str
 
-    def number(title: str, name: str, low: float, high: float, step: float, say: str) -> float:
-        return st.number_input(title, low, high, getattr(start, name), step=step, help=say, key=f"{name} {key}")
+    def choice(self, title: str, name: str, options: tuple[str, ...], say: str) -> str:
+        now = options.index(getattr(self.start, name))
+        return st.selectbox(title, options, now, help=say, key=f"{name} {self.key}")
 
-    def switch(title: str, name: str, say: str) -> bool:
-        return st.toggle(title, getattr(start, name), help=say, key=f"{name} {key}")
+    def number(self, title: str, name: str, low: float, high: float, step: float, say: str) -> float:
+        now = min(getattr(self.start, name), high)
+        return st.number_input(title, low, high, now, step=step, help=say, key=f"{name} {self.key}")
 
+    def switch(self, title: str, name: str, say: str) -> bool:
+        return st.toggle(title, getattr(self.start, name), help=say, key=f"{name} {self.key}")
+
+    def text(self, title: str, name: str, say: str) -> str:
+        return st.text_input(title, getattr(self.start, name), help=say, key=f"{name} {self.key}")
+
+
+def _rest(sample: Sample, fields: _Fields) -> dict[str, object]:
+    """The settings that most runs leave as they are."""
     with st.expander("More settings", icon=":material/tune:"):
         learning, weights, machine = st.tabs(["Learning", "Weights", "Machine"])
         with learning, st.grid(3, min_column_width=200, gap="small"):
-            chosen = {
-                "loss": choice(
-                    "Loss", "loss", ("paper", "multi-positive"),
-                    "multi-positive: texts of one class are right answers for each other. With captions this uses the "
-                    "labels too; with labels it is the same loss.",
-                ),
-                "augmentation": choice(
-                    "Augmentation", "augmentation", ("none", "light"),
-                    "light: zoom, shift, brightness and contrast change a little at every look.",
-                ),
-                "weight_decay": number("Weight decay", "weight_decay", 0.0, 10.0, 0.05, "AdamW’s pull towards zero."),
-                "warmup_fraction": number(
-                    "Warm-up fraction", "warmup_fraction", 0.0, 1.0, 0.05, "Part of the steps with a rising rate."
-                ),
-                "template": st.text_input(
-                    "Sentence made of a label", start.template, key=f"template {key}",
-                    help="Holds {label} once. Several sentences, divided by |, are averaged.",
-                ),
-                "seed": st.number_input(
-                    "Seed", 0, 2**32 - 1, sample.config.seed, help="Decides the pictures’ order.", key=f"seed {key}"
-                ),
-            }  # fmt: skip
+            chosen = _learning(sample, fields)
         with weights, st.grid(3, min_column_width=200, gap="small"):
-            chosen |= {
-                "base": st.text_input(
-                    "Base model", start.base,
-                    help="builtin, or NAME:PRETRAINED of open_clip, hf-hub:ID, local-dir:PATH.",
-                ),
-                "tune": choice(
-                    "What is trained", "tune", get_args(Tune), "Everything, one tower, the last blocks, or LoRA."
-                ),
-                "tuned_blocks": number("Last blocks", "tuned_blocks", 1, 100, 1, "Only with last-blocks."),
-                "lora_rank": number("LoRA rank", "lora_rank", 1, 256, 1, "Only with lora."),
-                "layer_decay": number(
-                    "Layer-wise decay", "layer_decay", 0.1, 1.0, 0.05,
-                    "Each block further from the output learns so many times as fast as the next. 1: all alike.",
-                ),
-                "averaging": number(
-                    "Averaging", "averaging", 0.0, 0.9999, 0.01, "Share of the weights’ running mean that a step keeps."
-                ),
-                "interpolation": switch(
-                    "Mix with the base (WiSE-FT)", "interpolation",
-                    "At the end, base and tuned weights are mixed as validation likes best.",
-                ),
-            }  # fmt: skip
+            chosen |= _weights(fields)
         with machine, st.grid(3, min_column_width=200, gap="small"):
-            chosen |= {
-                "precision": choice(
-                    "Precision", "precision", ("auto", "float32", "bf16"), "auto: bf16 on GPUs that have it."
-                ),
-                "chunk_size": number(
-                    "Pairs in memory", "chunk_size", 0, PRETRAINING_BATCH_SIZE, 8,
-                    "The batch in parts, with the whole batch’s gradient. 0: as many as fit.",
-                ),
-                "checkpointing": switch("Save memory", "checkpointing", "Blocks are computed again on the way back."),
-                "compile": switch("torch.compile", "compile", "Pays on a GPU in long runs only."),
-            }  # fmt: skip
+            chosen |= _machine(fields)
     return chosen
+
+
+def _learning(sample: Sample, fields: _Fields) -> dict[str, object]:
+    return {
+        "loss": fields.choice(
+            "Loss", "loss", ("paper", "multi-positive"),
+            "multi-positive: texts of one class are right answers for each other. With captions this uses the labels "
+            "too; with labels it is the same loss.",
+        ),
+        "augmentation": fields.choice(
+            "Augmentation", "augmentation", ("none", "light"),
+            "light: zoom, shift, brightness and contrast change a little at every look.",
+        ),
+        "weight_decay": fields.number("Weight decay", "weight_decay", 0.0, 10.0, 0.05, "AdamW’s pull towards zero."),
+        "warmup_fraction": fields.number(
+            "Warm-up fraction", "warmup_fraction", 0.0, 1.0, 0.05, "Part of the steps with a rising rate."
+        ),
+        "template": fields.text(
+            "Sentence made of a label", "template",
+            "Holds {label} once. Several sentences, divided by |, are averaged.",
+        ),
+        "seed": st.number_input(
+            "Seed", 0, 2**32 - 1, sample.config.seed, help="Decides the pictures’ order.", key=f"seed {fields.key}"
+        ),
+        "pictures": fields.number(
+            "Training pictures", "pictures", 0, sample.sizes["train"], 16,
+            f"So many of the sample’s {sample.sizes['train']:,}, the same number a class. 0: all.",
+        ),
+    }  # fmt: skip
+
+
+def _weights(fields: _Fields) -> dict[str, object]:
+    return {
+        "base": fields.text(
+            "Base model", "base", "builtin, or NAME:PRETRAINED of open_clip, hf-hub:ID, local-dir:PATH."
+        ),
+        "tune": fields.choice(
+            "What is trained", "tune", get_args(Tune), "Everything, one tower, the last blocks, or LoRA."
+        ),
+        "tuned_blocks": fields.number("Last blocks", "tuned_blocks", 1, 100, 1, "Only with last-blocks."),
+        "lora_rank": fields.number("LoRA rank", "lora_rank", 1, 256, 1, "Only with lora."),
+        "layer_decay": fields.number(
+            "Layer-wise decay", "layer_decay", 0.1, 1.0, 0.05,
+            "Each block further from the output learns so many times as fast as the next. 1: all alike.",
+        ),
+        "averaging": fields.number(
+            "Averaging", "averaging", 0.0, 0.9999, 0.01, "Share of the weights’ running mean that a step keeps."
+        ),
+        "interpolation": fields.switch(
+            "Mix with the base (WiSE-FT)", "interpolation",
+            "At the end, base and tuned weights are mixed as validation likes best.",
+        ),
+    }  # fmt: skip
+
+
+def _machine(fields: _Fields) -> dict[str, object]:
+    return {
+        "precision": fields.choice(
+            "Precision", "precision", ("auto", "float32", "bf16"), "auto: bf16 on GPUs that have it."
+        ),
+        "chunk_size": fields.number(
+            "Pairs in memory", "chunk_size", 0, PRETRAINING_BATCH_SIZE, 8,
+            "The batch in parts, with the whole batch’s gradient. 0: as many as fit.",
+        ),
+        "checkpointing": fields.switch("Save memory", "checkpointing", "Blocks are computed again on the way back."),
+        "compile": fields.switch("torch.compile", "compile", "Pays on a GPU in long runs only."),
+    }  # fmt: skip
 
 
 def job_card(workspace: Workspace, look: Look) -> None:
@@ -234,7 +317,7 @@ def _draw(workspace: Workspace, look: Look) -> None:
     for run in going.values():  # beside the newest run of the other mode on the same sample
         live.instruments(run)
         going = cached.newest_runs(workspace, run.sample) | going
-    live.curves(going, key="live")
+    live.followed_curves(going)
 
 
 def queue(workspace: Workspace) -> None:
@@ -284,9 +367,10 @@ def _change(ticket: queues.Ticket, what: str, icon: str, do: Callable[[], None])
 def _what(workspace: Workspace, job: str) -> str:
     """A job in words: "labels on phantom-1024-s0"."""
     try:
-        settings = jobs.load_job(workspace, job).asked["settings"]
+        asked = jobs.load_job(workspace, job).asked
+        settings, what = asked["settings"], "a measurement of " if asked["command"] == "estimate" else ""
         modes = " and ".join(run["mode"] for run in settings["runs"])
-        return widgets.plain(f"{modes} on {settings.get('sample_id') or settings['sample']['source']}")
+        return widgets.plain(f"{what}{modes} on {settings.get('sample_id') or settings['sample']['source']}")
     except (ClipDemoError, KeyError, TypeError):
         return widgets.plain(job)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 
-from clipdemo.errors import ClipDemoError
+from clipdemo.errors import BadSettings, ClipDemoError
 from clipdemo.ui import state
 
 PAGE_WIDTH_PIXELS = 1120  # wide enough for three columns, narrow enough to read on a projector
@@ -96,3 +96,20 @@ def checked(make: Callable[[], object]) -> object | None:
     with guarded():
         return make()
     return None
+
+
+def chart_config(name: str) -> dict[str, object]:
+    """A chart's bar with one button, which saves it as SVG under this name."""
+    return {
+        "displaylogo": False,
+        "modeBarButtons": [["toImage"]],
+        "toImageButtonOptions": {"format": "svg", "filename": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")},
+    }
+
+
+def whole_number(text: str) -> int:
+    """What somebody has typed, as a whole number. Raises `BadSettings` for anything else."""
+    try:
+        return int(text.strip().replace("\u00a0", "").replace("_", ""))
+    except ValueError:
+        raise BadSettings(f"{text.strip()!r} is not a whole number: write digits, such as 128") from None

@@ -607,3 +607,55 @@ def test_checkpointing_computes_blocks_again_and_gives_the_same_weights(sample, 
     assert len(blocks) >= 18 * 4  # steps, and blocks of both towers
     for name, value in weights.items():
         torch.testing.assert_close(others[name], value, rtol=0, atol=1e-6)
+
+
+# ---- fewer pictures
+
+
+def rows_seen(monkeypatch, config, sample, workspace):
+    """The rows of all batches that a run takes a step on."""
+    seen, step = [], loop._Training._gradient
+
+    def watched(self, rows, batch):
+        seen.append(rows)
+        return step(self, rows, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop._Training, "_gradient", watched)
+        finish(train(config, sample, workspace))
+    return seen
+
+
+@pytest.mark.parametrize("mode", ["captions", "labels"])
+def test_a_run_sees_so_many_pictures_and_no_others(sample, base, tmp_path, monkeypatch, mode):
+    """Ten batches of 16 leave out other pictures every epoch: of 40, all have their turn in so many epochs."""
+    config = RunConfig(mode=mode, base=base, epochs=8, batch_size=16, pictures=40)
+    batches = rows_seen(monkeypatch, config, sample, fresh(sample, tmp_path))
+    assert [len(rows) for rows in batches] == [16] * 16
+    used = np.unique(np.concatenate(batches))
+    assert len(used) == 40
+    assert set(sample.manifest["split"].iloc[used]) == {"train"}
+
+
+def test_all_pictures_by_number_are_all_pictures_bit_for_bit(sample, base, unbroken, tmp_path):
+    config = settings(base, CAPTIONS | {"pictures": sample.sizes["train"]})
+    assert left_behind(finish(train(config, sample, fresh(sample, tmp_path)))) == unbroken(CAPTIONS)
+
+
+def test_a_run_on_fewer_pictures_that_is_stopped_ends_as_if_unbroken(sample, base, unbroken, tmp_path):
+    kind = CAPTIONS | {"pictures": 50, "seed": 3}
+    config, workspace = settings(base, kind), fresh(sample, tmp_path)
+    stop_after(train(config, sample, workspace), 1)
+    assert left_behind(finish(train(config, sample, workspace))) == unbroken(kind)
+
+
+def test_fewer_pictures_than_a_batch_make_one_step_an_epoch(sample, base, tmp_path):
+    config = RunConfig(mode="labels", base=base, epochs=3, batch_size=64, pictures=10)
+    assert finish(train(config, sample, fresh(sample, tmp_path))).result.steps == 3
+
+
+def test_more_pictures_than_there_are_leave_no_run_behind(sample, base, tmp_path):
+    workspace, number = fresh(sample, tmp_path), sample.sizes["train"]
+    with pytest.raises(TrainingError, match=f"pictures = {number + 1}: the sample has {number} training pictures"):
+        finish(train(RunConfig(mode="labels", base=base, pictures=number + 1), sample, workspace))
+    assert workspace.names("runs") == []

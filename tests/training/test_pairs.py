@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipdemo import sampling
+from clipdemo.errors import TrainingError
 from clipdemo.models import open_model
 from clipdemo.progress import finish
 from clipdemo.prompts import prompts_for
 from clipdemo.records import MODES, RunConfig, SampleConfig
 from clipdemo.training.distributed import Ranks
-from clipdemo.training.pairs import Pairs
+from clipdemo.training.pairs import Pairs, balanced_choice, with_pictures
 from clipdemo.training.vocabulary import UsedRows
 from clipdemo.workspace import Workspace
 
@@ -268,3 +269,81 @@ def test_places_among_the_used_rows_stand_for_the_same_tokens(drawn, mode):
     pairs.places = rows.ids
     assert torch.equal(rows.used[pairs.batch(pairs.split("train")).tokens], plain.tokens)
     assert torch.equal(rows.used[pairs.places(pairs.prompts)], prompts)
+
+
+# ---- fewer pictures
+
+SOME_CLASSES = st.lists(st.integers(-1, 6), min_size=1, max_size=80).map(np.array)
+
+
+@given(classes=SOME_CLASSES, n=st.integers(0, 80), seed=st.integers(0, 2**32 - 1))
+def test_a_choice_is_as_equal_over_classes_as_they_allow(classes, n, seed):
+    chosen = balanced_choice(classes, n, seed)
+    assert len(chosen) == len(set(chosen.tolist())) == min(n, len(classes))
+    taken, there = ({c: int((of == c).sum()) for c in set(classes.tolist())} for of in (classes[chosen], classes))
+    most = max(taken.values())
+    for label, number in taken.items():  # nobody has two more than a class that still had some to give
+        assert number >= most - 1 or number == there[label]
+
+
+@given(
+    classes=SOME_CLASSES, sizes=st.tuples(st.integers(0, 80), st.integers(0, 80)).map(sorted), seed=st.integers(0, 9)
+)
+def test_the_smaller_choice_of_a_seed_is_part_of_the_larger(classes, sizes, seed):
+    small, large = (set(balanced_choice(classes, n, seed).tolist()) for n in sizes)
+    assert small <= large
+
+
+def test_another_seed_chooses_others_and_every_row_has_the_same_chance():
+    classes = np.repeat([0, 1, 2], [4, 8, 12])
+    choices = [balanced_choice(classes, 6, seed) for seed in range(3000)]
+    assert len({tuple(sorted(choice.tolist())) for choice in choices}) > 1000
+    share = np.bincount(np.concatenate(choices), minlength=24) / 3000
+    expected = np.repeat([2 / 4, 2 / 8, 2 / 12], [4, 8, 12])
+    assert np.abs(share - expected).max() < 5 * np.sqrt(0.25 / 3000)  # five standard errors
+
+
+def test_seven_of_three_classes_give_the_odd_one_to_each_class_by_chance():
+    odd = [np.bincount(np.arange(30)[balanced_choice(np.arange(30) % 3, 7, seed)] % 3).argmax() for seed in range(60)]
+    assert set(odd) == {0, 1, 2}
+
+
+def test_without_labels_a_choice_is_the_beginning_of_one_permutation():
+    nothing = np.full(20, -1)
+    assert balanced_choice(nothing, 8, 3).tolist() == balanced_choice(nothing, 20, 3)[:8].tolist()
+
+
+@pytest.mark.parametrize("pictures", [1, 7, 24])
+def test_fewer_pictures_are_fewer_training_rows_and_nothing_else(pictures):
+    classes = made("labels").classes
+    splits = with_pictures(SPLITS, classes, pictures, seed=5)
+    assert (splits == "train").sum() == pictures
+    assert (SPLITS[splits == "train"] == "train").all()
+    for split in ("validation", "test"):
+        assert np.flatnonzero(splits == split).tolist() == np.flatnonzero(split == SPLITS).tolist()
+    assert (SPLITS == "train").sum() == 24  # the sample's own are as they were
+
+
+def test_no_number_means_all_pictures():
+    assert with_pictures(SPLITS, made("labels").classes, 0, seed=5) is SPLITS
+
+
+def test_more_pictures_than_there_are_are_refused_with_both_numbers():
+    with pytest.raises(TrainingError, match="pictures = 25: the sample has 24 training pictures"):
+        with_pictures(SPLITS, made("labels").classes, 25, seed=5)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_both_kinds_of_pairs_choose_the_same_pictures_of_a_sample_equally_over_its_classes(drawn, seed):
+    place, sample, clip = drawn
+    configs = [RunConfig(mode=mode, pictures=20, seed=seed) for mode in MODES]
+    captions, labels = (finish(Pairs.of(config, sample, clip, place)) for config in configs)
+    rows = captions.split("train")
+    assert rows.tolist() == labels.split("train").tolist()
+    entries = sample.manifest.iloc[rows]
+    assert set(entries["split"]) == {"train"}
+    numbers = entries["label"].value_counts().reindex(list(sample.classes), fill_value=0)
+    assert numbers.sum() == 20
+    assert numbers.max() - numbers.min() <= 1
+    whole = finish(Pairs.of(RunConfig(mode="labels"), sample, clip, place))
+    assert captions.split("validation").tolist() == whole.split("validation").tolist()

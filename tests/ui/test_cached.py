@@ -40,7 +40,7 @@ def test_a_file_that_is_not_there_yet_has_no_steps(path):
 
 def test_steps_are_those_that_the_run_itself_reads(workspace):
     run = factory.make_run(workspace, factory.make_sample(workspace), RunConfig(mode="captions"))
-    assert cached.steps(run) == run.steps()
+    assert [step.model_dump() for step in cached.steps(run)] == [step.model_dump() for step in run.steps()]
 
 
 def test_only_new_lines_are_read(path, monkeypatch):
@@ -48,8 +48,8 @@ def test_only_new_lines_are_read(path, monkeypatch):
     metrics = Metrics(path)
     metrics.read()
     parsed = []
-    step_of = cached._step
-    monkeypatch.setattr(cached, "_step", lambda text: parsed.append(text) or step_of(text))
+    steps_of = cached._parsed
+    monkeypatch.setattr(cached, "_parsed", lambda lines: parsed.extend(lines) or steps_of(lines))
     append(path, line(100))
     assert numbers(metrics.read()) == list(range(101))
     assert len(parsed) == 1
@@ -121,6 +121,17 @@ def test_curves_are_made_once_and_again_when_a_line_came(workspace):
     assert cached.curves(runs)[0] is loss
     append(runs["labels"].folder / "metrics.jsonl", line(99))
     assert cached.curves(runs)[0] is not loss
+
+
+def test_curves_until_a_line_stay_the_same_when_the_run_goes_on(workspace):
+    run = factory.make_run(workspace, factory.make_sample(workspace), RunConfig(mode="labels"))
+    newest = cached.curves({"labels": run})[0]
+    until = {run.id: len(cached.steps(run))}
+    frozen = cached.curves({"labels": run}, until)[0]
+    assert frozen["dataset"]["source"].equals(newest["dataset"]["source"])
+    append(run.folder / "metrics.jsonl", line(99))
+    assert cached.curves({"labels": run}, until)[0] is frozen
+    assert cached.curves({"labels": run}, {run.id: 0}) is None
 
 
 def test_a_run_without_a_line_has_no_curves(tmp_path):

@@ -1,5 +1,8 @@
 import pytest
 
+from clipdemo.appearance import appearances
+from clipdemo.comparison import all_predictions
+from clipdemo.leaderboard import leaderboard
 from clipdemo.records import CleaningReport, DroppedRows
 from clipdemo.training.runs import load_run
 from clipdemo.ui import tables
@@ -36,7 +39,8 @@ def test_points_carry_their_sign(difference, text):
 def test_a_comparison_without_base_has_nothing_to_be_over(workspace):
     comparison = factory.make_comparison(workspace, factory.make_sample(workspace))
     alone = comparison.model_copy(update={"models": comparison.models[1:]})
-    assert tables.comparison_table(alone)["Over base"].tolist() == ["–", "–"]
+    board = leaderboard(alone, all_predictions(workspace, alone))
+    assert tables.board_table(board, appearances(alone))["Over base"].tolist() == ["–", "–"]
 
 
 def test_a_run_that_has_not_ended_has_no_best_epoch(workspace):

@@ -1,0 +1,42 @@
+"""Class by class: bars with their intervals, and behind each bar its pictures."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from clipdemo import result_charts
+from clipdemo.ui import widgets
+from clipdemo.ui.compare.cards import cards
+from clipdemo.ui.compare.shown import Shown
+
+_ORDERS = {"frequency": "frequency", "gain": "gain over base", "difficulty": "difficulty", "name": "name"}
+
+
+def draw(shown: Shown) -> None:
+    """Grouped bars a class, in an order of one's choice; a click on a bar opens its class's pictures."""
+    tuned = [model for model in shown.looks if shown.looks[model].kind != "base"] or list(shown.looks)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        order = st.segmented_control(
+            "Sorted by", list(_ORDERS), default="frequency", required=True, format_func=_ORDERS.get
+        )
+        of = tuned[-1]
+        if order in ("gain", "difficulty") and len(tuned) > 1:
+            of = st.selectbox("of", tuned, len(tuned) - 1, format_func=lambda m: shown.looks[m].signed, width=260)
+    names = result_charts.ordered_classes(shown.classes, order, of)
+    event = st.plotly_chart(
+        result_charts.class_bars(shown.classes, shown.looks, names),
+        key=f"classes {shown.comparison.id} {order} {of}",
+        on_select="rerun",
+        selection_mode="points",
+        config=widgets.chart_config("classes"),
+        alt="Top-1 of each class and model with 95 % intervals",
+    )
+    st.caption(
+        "The lines are 95 % intervals (Wilson). Where they are as wide as the difference, a class has too few pictures "
+        "to tell. A click on a bar shows its class’s pictures."
+    )
+    if points := event["selection"]["points"]:
+        label = str(points[0]["customdata"][0])
+        if label in names:
+            st.subheader(f"{widgets.plain(label)}: its test pictures", anchor=False)
+            cards(shown, shown.answers.of_class(label), key=f"cards {shown.comparison.id} {label}")

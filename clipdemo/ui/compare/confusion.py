@@ -1,0 +1,53 @@
+"""What is taken for what: all models' confusion matrices, and behind each cell its pictures."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from clipdemo import result_charts
+from clipdemo.evaluation import confusion
+from clipdemo.ui import tables, widgets
+from clipdemo.ui.compare.cards import cards
+from clipdemo.ui.compare.shown import Shown
+
+
+def draw(shown: Shown) -> None:
+    """Matrices side by side on one colour scale; a click on a cell opens its pictures with every model's answer."""
+    st.markdown(
+        "Each line is a class, each column an answer. The darker a cell, the larger its part of the line; what is "
+        "right lies on the diagonal. **Click a cell to see its pictures.**"
+    )
+    answers, clicked = shown.answers, None
+    with st.grid(2, min_column_width=430, gap="small") as grid:
+        for model, look in shown.looks.items():
+            counts = confusion(answers.said[model], answers.target, len(answers.classes))
+            with grid.cell():
+                st.markdown(f"**{tables.signed(look)}**")
+                event = st.plotly_chart(
+                    result_charts.confusion_matrix(counts, answers.classes),
+                    key=f"confusion {model}",
+                    on_select="rerun",
+                    selection_mode="points",
+                    config=widgets.chart_config(f"confusion-{look.title}"),
+                    alt=f"Confusion matrix of {look.title}",
+                )
+            if points := event["selection"]["points"]:
+                clicked = _newest(model, tuple(points[0]["customdata"][:2])) or clicked
+    if clicked is None:
+        return
+    model, (label, answer) = clicked
+    if model not in shown.looks or label not in answers.classes or answer not in answers.classes:
+        return
+    places = answers.cell(model, label, answer)
+    what = "called right" if label == answer else f"called {widgets.plain(answer)}"
+    st.subheader(f"{widgets.plain(label)}, {what} by {shown.looks[model].signed} ({len(places):,})", anchor=False)
+    cards(shown, places, key=f"cards {model} {label} {answer}")
+
+
+def _newest(model: str, cell: tuple[str, str]) -> tuple[str, tuple[str, str]] | None:
+    """This cell, where it is the one clicked last: every matrix keeps its own click, so a new one is told by change."""
+    seen = st.session_state.setdefault("confusion_clicks", {})
+    if seen.get(model) != cell:
+        seen[model] = cell
+        st.session_state["confusion_clicked"] = (model, cell)
+    return st.session_state["confusion_clicked"] if st.session_state.get("confusion_clicked") else None
