@@ -112,6 +112,6 @@ def _begun(partial: Path, n: int) -> tuple[np.memmap | None, int]:
     try:
         done = int(json.loads((partial / "done.json").read_bytes())["done"])
         rows = np.lib.format.open_memmap(partial / "images.npy", mode="r+")
-        return (rows, done) if rows.shape[0] == n and rows.dtype == np.float16 and done < n else (None, 0)
+        return (rows, done) if rows.shape[0] == n and rows.dtype == np.float16 and 0 <= done <= n else (None, 0)
     except Exception:
         return None, 0

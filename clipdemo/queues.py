@@ -30,7 +30,7 @@ from clipdemo.workspace import Workspace, atomic_write, disk_errors
 
 POLL_SECONDS = 0.2
 TRAINING = ("train", "resume", "extend")  # commands whose job is one run
-QUEUED = (*TRAINING, "experiment", "sweep")  # commands that train, and so wait for a device
+QUEUED = (*TRAINING, "experiment", "sweep", "estimate")  # commands that train, and so wait for a device
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 _STEP = 1_000_000  # between two orders, so that one can be put in between
 

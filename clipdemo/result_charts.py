@@ -20,7 +20,7 @@ GREY = "#8E9199"
 ORDERS = ("frequency", "gain", "difficulty", "name")
 # One scale for all matrices, from the page's ground to the darkest: it reads on white and on dark ground.
 _SHARES = ((0.0, "rgba(0, 114, 178, 0)"), (1.0, "rgba(0, 114, 178, 1)"))
-_CELL_PIXELS = 34
+_CELL_PIXELS = 26
 
 
 def _layout(figure: go.Figure, height: int, **more: object) -> go.Figure:
@@ -131,13 +131,13 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> go.Figure:
         shown = (counts.ravel() > 0) & ((shares.ravel() > 0.45) == dark)
         figure.add_scatter(
             x=x[shown], y=y[shown], mode="text", text=counts.ravel()[shown].astype(str), hoverinfo="skip",
-            textfont={"size": 12} | ({"color": "#ffffff"} if dark else {}), showlegend=False,
+            textfont={"size": 11} | ({"color": "#ffffff"} if dark else {}), showlegend=False,
         )  # fmt: skip
     figure.add_scatter(
         x=x,
         y=y,
         mode="markers",
-        marker={"symbol": "square", "size": _CELL_PIXELS - 4, "color": "rgba(128, 128, 128, 0.01)"},
+        marker={"symbol": "square", "size": 17, "color": "rgba(128, 128, 128, 0.01)"},
         customdata=[[classes[i], classes[j], int(counts[i, j])] for i, j in zip(y, x, strict=True)],
         hovertemplate="%{customdata[2]} of %{customdata[0]} called %{customdata[1]}<extra></extra>",
         selected={"marker": {"color": "rgba(213, 94, 0, 0.55)"}},
@@ -145,9 +145,9 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> go.Figure:
         showlegend=False,
     )
     ticks = {"tickmode": "array", "tickvals": list(range(k)), "ticktext": list(classes), "showgrid": False,
-             "zeroline": False, "tickfont": {"size": 12}, "constrain": "domain"}  # fmt: skip
+             "zeroline": False, "tickfont": {"size": 11}, "constrain": "domain"}  # fmt: skip
     figure.update_layout(
-        height=150 + _CELL_PIXELS * k,
+        height=130 + _CELL_PIXELS * k,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         xaxis=ticks | {"tickangle": -55, "automargin": True, "range": [-0.5, k - 0.5]},
         yaxis=ticks | {"automargin": True, "range": [k - 0.5, -0.5]},

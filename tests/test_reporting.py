@@ -2,26 +2,34 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
 import zipfile
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import clipdemo
 from clipdemo.appearance import appearances
 from clipdemo.comparison import compare, load_predictions
 from clipdemo.errors import WorkspaceError
 from clipdemo.evaluation import RetrievalRanks, predictions_frame, retrieval_of
 from clipdemo.images import encode_png
+from clipdemo.interpolation import Hits, Interpolation, interpolation_id
+from clipdemo.interpolation import Point as MixPoint
 from clipdemo.leaderboard import leaderboard, per_class
 from clipdemo.marks import set_mark
 from clipdemo.records import SPLITS, CleaningReport, DroppedRows, Evaluation, RunConfig, SampleConfig
 from clipdemo.reporting import images, report_files, report_html, report_zip, write_report
 from clipdemo.sampling import MANIFEST_COLUMNS, content_hash, load_sample, sample_id
+from clipdemo.sweep import Point as SweepPoint
+from clipdemo.sweep import SweepConfig, SweepResult
+from clipdemo.training.runs import load_run
 from clipdemo.workspace import write_json
 from tests.workspace_factory import disc, make_run
 
@@ -265,6 +273,38 @@ def test_the_zip_holds_the_files_in_one_folder(workspace, comparison):
     assert names == {f"{comparison.id}/{name}" for name in files(workspace, comparison)}
 
 
+def test_a_sweep_and_an_interpolation_of_this_sample_are_in_it_and_others_are_not(workspace, comparison):
+    sample = load_sample(workspace, comparison.sample)
+    bits = {True: np.packbits(np.ones(TEST, bool)), False: np.packbits(np.zeros(TEST, bool))}
+    points = [
+        SweepPoint(kind=kind, pictures=size, seed=0, run=f"{kind}-{size}", evaluation="e", n=TEST,
+                   right=TEST * (size == 12), bits=bits[size == 12].tobytes().hex())
+        for kind in ("captions", "labels") for size in (6, 12)
+    ]  # fmt: skip
+    config = SweepConfig(sample=sample.id, sizes=(6, 12), seeds=(0,))
+    for name, digest in (("sweep-own", sample.content_hash), ("sweep-other", "0")):
+        found = SweepResult(
+            id=name, sample=sample.id, sample_hash=digest, synthetic=True, config=config, total=4, points=points
+        )
+        workspace.folder("sweeps", name).mkdir()
+        write_json(workspace.folder("sweeps", name) / "sweep.json", found.model_dump(mode="json"))
+    run = load_run(workspace, comparison.models[1].run)
+    key = interpolation_id(run, sample)
+    mixes = [MixPoint(share=s, validation=Hits(right=r, n=12), test=Hits(right=9, n=30), general=Hits(right=1, n=2))
+             for s, r in ((0, 3), (0.5, 9), (1, 6))]  # fmt: skip
+    way = Interpolation(id=key, run=run.id, base="builtin", sample=sample.id, sample_hash=sample.content_hash,
+                        template="a {label}", choices="labels", general_set="made up", points=mixes)  # fmt: skip
+    workspace.folder("interpolations", key).mkdir()
+    write_json(workspace.folder("interpolations", key) / "interpolation.json", way.model_dump(mode="json"))
+    page = report_html(workspace, comparison)
+    assert "Captions of 12 pictures give as much top-1 as labels on about 12" in Page(page).text
+    assert "share 0.5 is best on validation pictures, 75.0 % of 12." in Page(page).text
+    assert 'id="plot-sweep-own"' in page and "sweep-other" not in page and 'id="plot-interpolation-captions-1"' in page
+    found = files(workspace, comparison)
+    assert table(found, "sweep-own.csv")["right"].tolist() == [0, 30, 0, 30]
+    assert table(found, "interpolation-captions-1.csv")["validation_right"].tolist() == [3, 9, 6]
+
+
 def test_a_report_outlives_its_sample_and_its_runs(workspace, comparison):
     workspace.delete("samples", comparison.sample)
     for run in comparison.runs:
@@ -343,8 +383,14 @@ def test_the_command_line_writes_a_folder_without_importing_torch(workspace, com
         " standalone_mode=False)\n"
         "print([m for m in ('torch', 'open_clip', 'streamlit', 'gradio', 'sklearn', 'kaleido') if m in sys.modules])"
     )
-    run = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {sys.path[0]!r})\n{code}"],
-                         capture_output=True, text=True, cwd=tmp_path, env=None)  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(clipdemo.__file__).parent.parent)},
+    )
+    assert run.returncode == 0, run.stderr
     page, heavy = run.stdout.split("\n")[-3:-1]
     assert page == str(tmp_path / "out" / "report.html"), run.stderr
     assert heavy == "[]"

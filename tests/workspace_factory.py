@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +26,20 @@ from clipdemo.evaluation import (
 )
 from clipdemo.images import encode_png
 from clipdemo.jobs import Job, create_job
+from clipdemo.models import open_model
 from clipdemo.records import (
-    MODEL_NAMES,
+    DEFAULT_TEMPLATE,
     MODES,
     SPLITS,
     CleaningReport,
     Comparison,
     DroppedRows,
     Evaluation,
+    Mode,
     RunConfig,
     RunResult,
     SampleConfig,
+    Split,
     Step,
 )
 from clipdemo.sampling import MANIFEST_COLUMNS, Sample, content_hash, load_sample, sample_id
@@ -55,38 +59,51 @@ def disc(seed: int) -> np.ndarray:
     return np.where(inside[..., None], rng.integers(120, 255, 3), rng.integers(5, 40, 3)).astype(np.uint8)
 
 
-def make_sample(workspace: Workspace, seed: int = 0) -> Sample:
-    """60 discs: 3 training, 1 validation and 1 test picture of each of 12 classes."""
-    config = SampleConfig(samples=sum(SIZES.values()), seed=seed, train=0.6, validation=0.2, test=0.2)
+def make_sample(
+    workspace: Workspace,
+    seed: int = 0,
+    classes: Sequence[str] = BODY_PARTS,
+    texts: Sequence[Mode] = MODES,
+    sizes: Mapping[Split, int] = SIZES,
+    caption: str = "Made-up caption {} of a *disc* that shows [nothing] at all",
+) -> Sample:
+    """60 discs: 3 training, 1 validation and 1 test picture of each of 12 classes; or without labels or captions."""
+    config = SampleConfig(samples=sum(sizes.values()), seed=seed, train=0.6, validation=0.2, test=0.2)
+    labels = tuple(classes) if "labels" in texts else ("",)
+    first = {"train": 0, "validation": sizes["train"], "test": sizes["train"] + sizes["validation"]}
     rows = [
         {
             "id": f"made_up_{i:03d}",
             "split": split,
-            "label": BODY_PARTS[i % 12],
-            "caption": f"Made-up caption {i} of a *disc* that shows [nothing] at all"
-            + (" and goes on for much longer than any card has room for" * 3 if i % 7 == 0 else ""),
+            "label": labels[i % len(labels)],
+            "caption": caption.format(i)
+            + (" and goes on for much longer than any card has room for" * 3 if i % 7 == 0 else "")
+            if "captions" in texts
+            else "",
             "modality": ("CT", "MR", "X-ray")[i % 3],
             "group": "",
             "image": f"{i:08d}.png",
             "pixels": f"{i + 1000 * seed:016x}",
             "tokens": 20 + 4 * (i % 20),
         }
-        for split, first in zip(SPLITS, (0, 36, 48), strict=True)
-        for i in range(first, first + SIZES[split])
+        for split in SPLITS
+        for i in range(first[split], first[split] + sizes[split])
     ]
     manifest = pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
     report = CleaningReport(
-        rows=1000,
+        rows=len(manifest) + 940,
         dropped=[
             DroppedRows(reason="label is empty", count=30, examples=["made_up_900"]),
             DroppedRows(reason="caption is a placeholder", count=20, examples=["Replace this - DESCRIPTION", "n/a"]),
         ],
         sampled=len(manifest),
-        not_drawn=1000 - 50 - len(manifest),
+        not_drawn=940 - 50,
         relabelled=11,
         source_classes={label: 211 - 22 * i for i, label in enumerate(BODY_PARTS[:9])}
         | dict(zip(BODY_PARTS[9:], (20, 12, 11), strict=True)),
-        split_classes={split: dict.fromkeys(BODY_PARTS, SIZES[split] // 12) for split in SPLITS},
+        split_classes={
+            split: manifest["label"][manifest["split"] == split].value_counts().to_dict() for split in SPLITS
+        },
         shortfall={"Foot": 2},
         long_captions=7,
     )
@@ -100,9 +117,9 @@ def make_sample(workspace: Workspace, seed: int = 0) -> Sample:
         meta = {
             "config": config.model_dump(mode="json"),
             "content_hash": content_hash(manifest),
-            "classes": sorted(BODY_PARTS),
+            "classes": sorted(classes) if "labels" in texts else [],
             "synthetic": True,
-            "texts": list(MODES),
+            "texts": list(texts),
             "origin": {},
             "report": report.model_dump(mode="json"),
         }
@@ -145,21 +162,55 @@ def make_run(workspace: Workspace, sample: Sample, config: RunConfig, finished: 
     return run
 
 
-def make_evaluation(workspace: Workspace, sample: Sample, name: str, run: Run | None) -> Evaluation:
-    """Scores that put `RIGHT` of the 12 test pictures in first place, and as many again second."""
-    test = sample.rows("test")
-    target = np.array([sample.classes.index(label) for label in test["label"]])
-    scores = np.zeros((12, 12))
-    right = int(12 * RIGHT[name])
+def make_real_run(workspace: Workspace, sample: Sample, config: RunConfig) -> Run:
+    """A run that was never trained, but whose weights open: its base's, each moved a little."""
+    import torch
+    from safetensors.torch import save_file
+
+    run = make_run(workspace, sample, config)
+    generator = torch.Generator().manual_seed(config.seed)
+    moved = {
+        name: value + 0.01 * torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
+        for name, value in open_model(config.base).network.state_dict().items()
+    }
+    save_file(moved, run.weights)
+    return run
+
+
+def made_up_scores(sample: Sample, name: str) -> np.ndarray:
+    """Scores that put `RIGHT` of the test pictures in first place, and as many again second."""
+    target = np.array([sample.classes.index(label) for label in sample.rows("test")["label"]])
+    n, k = len(target), len(sample.classes)
+    scores = np.zeros((n, k))
+    right = int(n * RIGHT[name])
     for i, column in enumerate(target):
         scores[i, column] = 1.0
         if i >= right:
-            scores[i, (column + 1) % 12] = 2.0
+            scores[i, (column + 1) % k] = 2.0
         if i >= 2 * right:
-            scores[i, (column + 2) % 12] = scores[i, (column + 3) % 12] = 1.5
-    key = f"{name}-{sample.content_hash[:8]}"
-    _, text_of = distinct(test["caption"].tolist())
-    ranks = RetrievalRanks(text_of, np.arange(12) % 7, np.arange(12)[text_of] % 5)
+            scores[i, (column + 2) % k] = scores[i, (column + 3) % k] = 1.5
+    return scores
+
+
+def make_evaluation(
+    workspace: Workspace,
+    sample: Sample,
+    name: str,
+    run: Run | None,
+    scores: np.ndarray | None = None,
+    key: str = "",
+    template: str = DEFAULT_TEMPLATE,
+) -> Evaluation:
+    """An evaluation with `made_up_scores`, or with other float (n_test, n_classes) ones; `key` tells it from others."""
+    test, labelled = sample.rows("test"), bool(sample.classes)
+    n = len(test)
+    if scores is None:
+        scores = made_up_scores(sample, name) if labelled else np.empty((n, 0))
+    key = f"{key or name}-{sample.content_hash[:8]}"
+    ranks = None
+    if "captions" in sample.texts:
+        _, text_of = distinct(test["caption"].tolist())
+        ranks = RetrievalRanks(text_of, np.arange(n) % 7, np.arange(n)[text_of] % 5)
     frame = predictions_frame(test["id"], test["label"], scores, sample.classes, ranks)
     evaluation = Evaluation(
         name=name,
@@ -167,24 +218,25 @@ def make_evaluation(workspace: Workspace, sample: Sample, name: str, run: Run | 
         base="builtin",
         sample=sample.id,
         sample_hash=sample.content_hash,
-        template="A medical image of {label}",
+        template=template,
         predictions=key,
         logit_scale=4.0,
-        validation_logit_scale=2.0,
+        validation_logit_scale=2.0 if labelled else None,
         retrieval=retrieval_of(frame),
-        **evaluate_scores(scores, test["label"].tolist(), sample.classes),
+        **(evaluate_scores(scores, test["label"].tolist(), sample.classes) if labelled else {"n": n}),
     )
     with workspace.new_folder("evaluations", key) as folder:
         frame.to_parquet(folder / "predictions.parquet")
-        frame.drop(columns=list(RETRIEVAL_COLUMNS)).to_parquet(folder / "validation.parquet")
+        frame.drop(columns=list(RETRIEVAL_COLUMNS), errors="ignore").to_parquet(folder / "validation.parquet")
         write_json(folder / "evaluation.json", evaluation.model_dump(mode="json"))
     return evaluation
 
 
 def make_comparison(workspace: Workspace, sample: Sample) -> Comparison:
-    """Two finished runs and the base, measured and put side by side."""
-    runs = {mode: make_run(workspace, sample, RunConfig(mode=mode)) for mode in MODES}
-    return compare([make_evaluation(workspace, sample, name, runs.get(name)) for name in MODEL_NAMES], workspace)
+    """The base and a finished run a kind of text, measured and put side by side."""
+    runs = {mode: make_run(workspace, sample, RunConfig(mode=mode)) for mode in sample.texts}
+    names = ("base", *sample.texts)
+    return compare([make_evaluation(workspace, sample, name, runs.get(name)) for name in names], workspace)
 
 
 def make_job(

@@ -57,7 +57,7 @@ def all_charts(charts: Charts) -> list[Chart]:
 
 def escaped(text: str) -> str:
     """The text as Plotly shows it letter by letter."""
-    return html.escape(text, quote=False)
+    return html.escape(text, quote=False).replace("$", "&#36;")  # $...$ would be a formula for MathJax
 
 
 def _looks(findings: Findings) -> dict[str, Appearance]:

@@ -311,15 +311,15 @@ def interpolation(workspace: Workspace, of: Evaluation, on: Sample) -> Interpola
         return None
 
 
-def report(workspace: Workspace, of: Comparison, without: frozenset[str]) -> str:
+def report(workspace: Workspace, of: Comparison, without: frozenset[str], pictures: bool) -> str:
     """The report as one HTML file."""
     from clipdemo.reporting import report_html  # imports plotly's whole script
 
-    return report_html(workspace, of, without)
+    return report_html(workspace, of, without, pictures)
 
 
-def report_files(workspace: Workspace, of: Comparison, without: frozenset[str]) -> bytes:
+def report_files(workspace: Workspace, of: Comparison, without: frozenset[str], pictures: bool) -> bytes:
     """The files behind the report as a ZIP."""
     from clipdemo.reporting import report_zip
 
-    return report_zip(workspace, of, without)
+    return report_zip(workspace, of, without, pictures)

@@ -33,6 +33,8 @@ STAGE_TITLES = {
     "evaluate base": "Measure the base model",
     "evaluate captions": "Measure the captions model",
     "evaluate labels": "Measure the labels model",
+    "sweep": "All runs of the sweep",
+    "interpolate": "Mix and measure",
 }
 _STAGES_OF = {"experiment": STAGES, "sample": ("source", "sample"), "look": ("source",)}
 _DAMAGED = (ClipDemoError, ValidationError, OSError, KeyError, TypeError, ValueError, AttributeError)

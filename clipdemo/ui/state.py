@@ -21,6 +21,7 @@ BASIC = ("epochs", "batch_size", "learning_rate", "patience")  # widgets of the 
 LEARNING_RATE, BATCH_SIZE = "learning_rate", "batch_size"
 MODE = "mode"
 RECIPE = "recipe"
+MORE = "more_settings"  # whether the Train page shows them
 FOLLOW, SHOWN = "follow", "shown"  # whether live curves move on, and how many lines of each run they show
 GALLERY_PAGE = "gallery_page"
 SECTION = "compare_section"

@@ -26,7 +26,7 @@ SIGN_COLOURS = {"base": "gray", "captions": "blue", "labels": "orange"}  # names
 def signed(look: Appearance) -> str:
     """A model's title behind its sign in its kind's colour, as Streamlit's Markdown."""
     title = re.sub(r"([\\`*_\[\]<>~$:])", r"\\\1", look.title)  # it may hold a base's name or a template
-    return f":{SIGN_COLOURS[look.kind]}[{look.sign}] {title}"
+    return f":{SIGN_COLOURS[look.kind]}[{look.sign}]\u00a0{title}"  # a sign never stands alone on a line
 
 
 def board_table(board: Leaderboard, looks: Mapping[str, Appearance]) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from clipdemo.workspace import Workspace
 
 _DEFAULTS = RunConfig(mode="captions")
 _BOTH = "both"
+_MORE = [name for name in RunConfig.model_fields if name not in ("mode", "continues", *state.BASIC)]
 _MODE_TITLES = {"captions": "▲ captions", "labels": "■ labels", _BOTH: "▲■ both"}
 _RECIPE_TITLES = {
     "plain": "Plain: a rate that suits the base",
@@ -202,24 +203,36 @@ class _Fields:
     start: RunConfig
     key: str
 
+    def kept(self, name: str, sample: Sample) -> object:
+        """What a widget held when it was last there, or what it would start with."""
+        start = sample.config.seed if name == "seed" else getattr(self.start, name)
+        return st.session_state.get(f"{name} {self.key}", start)
+
     def choice(self, title: str, name: str, options: tuple[str, ...], say: str) -> str:
         now = options.index(getattr(self.start, name))
-        return st.selectbox(title, options, now, help=say, key=f"{name} {self.key}")
+        return st.selectbox(title, options, now, help=say, key=f"{name} {self.key}", persist_state="session")
 
     def number(self, title: str, name: str, low: float, high: float, step: float, say: str) -> float:
         now = min(getattr(self.start, name), high)
-        return st.number_input(title, low, high, now, step=step, help=say, key=f"{name} {self.key}")
+        return st.number_input(
+            title, low, high, now, step=step, help=say, key=f"{name} {self.key}", persist_state="session"
+        )
 
     def switch(self, title: str, name: str, say: str) -> bool:
-        return st.toggle(title, getattr(self.start, name), help=say, key=f"{name} {self.key}")
+        return st.toggle(title, getattr(self.start, name), help=say, key=f"{name} {self.key}", persist_state="session")
 
     def text(self, title: str, name: str, say: str) -> str:
-        return st.text_input(title, getattr(self.start, name), help=say, key=f"{name} {self.key}")
+        return st.text_input(
+            title, getattr(self.start, name), help=say, key=f"{name} {self.key}", persist_state="session"
+        )
 
 
 def _rest(sample: Sample, fields: _Fields) -> dict[str, object]:
-    """The settings that most runs leave as they are."""
-    with st.expander("More settings", icon=":material/tune:"):
+    """The settings that most runs leave as they are. Their widgets are made when somebody opens them, and keep."""
+    more = st.expander("More settings", icon=":material/tune:", key=state.MORE, on_change="rerun")
+    if not more.open:
+        return {name: fields.kept(name, sample) for name in _MORE}
+    with more:
         learning, weights, machine = st.tabs(["Learning", "Weights", "Machine"])
         with learning, st.grid(3, min_column_width=200, gap="small"):
             chosen = _learning(sample, fields)
@@ -250,7 +263,8 @@ def _learning(sample: Sample, fields: _Fields) -> dict[str, object]:
             "Holds {label} once. Several sentences, divided by |, are averaged.",
         ),
         "seed": st.number_input(
-            "Seed", 0, 2**32 - 1, sample.config.seed, help="Decides the pictures’ order.", key=f"seed {fields.key}"
+            "Seed", 0, 2**32 - 1, sample.config.seed, help="Decides the pictures’ order.", key=f"seed {fields.key}",
+            persist_state="session",
         ),
         "pictures": fields.number(
             "Training pictures", "pictures", 0, sample.sizes["train"], 16,

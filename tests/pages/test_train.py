@@ -55,12 +55,26 @@ def test_the_papers_rate_follows_the_batch_size(open_page, full):
     assert field(app, "Learning rate").value == pytest.approx(paper_learning_rate(128))
 
 
+def more_settings(app, shown=True):
+    app.session_state[state.MORE] = shown
+    return app.run()
+
+
 def test_settings_that_cannot_work_are_one_line_and_nothing_starts(open_page, full, launched):
-    app = open_page("train")
+    app = more_settings(open_page("train"))
     next(t for t in app.text_input if t.label == "Sentence made of a label").set_value("no place for it").run()
     assert "template" in app.error[0].value
     assert start(app).disabled
     assert launched == []
+
+
+def test_settings_that_were_opened_and_changed_still_count_when_they_are_closed(open_page, full, launched):
+    app = more_settings(open_page("train"))
+    field(app, "Weight decay").set_value(0.7).run()
+    app = more_settings(app, shown=False)
+    assert not [number for number in app.number_input if number.label == "Weight decay"]
+    start(app).click().run()
+    assert RunConfig(**launched[0][2]["runs"][0]).weight_decay == 0.7
 
 
 def test_past_runs_show_best_epoch_and_validation(open_page, full):
@@ -144,7 +158,7 @@ def test_the_settings_of_a_run_can_be_copied_into_the_form(open_page, full, laun
     factory.make_run(workspace, full, RunConfig(mode="labels", epochs=7, batch_size=24, patience=2, averaging=0.5))
     app = open_page("train")
     row = app.dataframe[0].value["Epochs"].tolist().index(7)
-    app = press(select(app, row), "Copy its settings")
+    app = more_settings(press(select(app, row), "Copy its settings"))
     assert [field(app, name).value for name in ("Epochs", "Batch size", "Patience", "Averaging")] == [7, 24, 2, 0.5]
     start(app).click().run()
     assert RunConfig(**launched[0][2]["runs"][0]).epochs == 7

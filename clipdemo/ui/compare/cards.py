@@ -42,9 +42,10 @@ def _card(shown: Shown, place: int, mark: bool) -> None:
             right = answers.right(model)[place]
             (first, sure), *others = answers.top(model, place)
             sign = ":green[:material/check:]" if right else ":red[:material/close:]"
+            rest = " · ".join(f"{widgets.plain(other)} {tables.unbroken(percent(share, 0))}" for other, share in others)
             st.markdown(
-                f"{tables.signed(look)} {sign}  \n{widgets.plain(first)} {tables.unbroken(percent(sure, 0))}",
-                help=", then ".join(f"{widgets.plain(other)} {percent(share, 0)}" for other, share in others),
+                f"{tables.signed(look)} {sign} **{widgets.plain(first)}** {tables.unbroken(percent(sure, 0))}  \n"
+                f":small[:gray[{rest}]]"
             )
     if mark:
         _mark(shown, name)
@@ -59,7 +60,7 @@ def _picture(shown: Shown, name: str, label: str) -> None:
     try:
         st.image(shown.sample.picture(row.iloc[0]["image"]), width="stretch", alt=f"{label}: {name}")
         if caption := row.iloc[0]["caption"]:
-            st.caption(widgets.plain(widgets.shortened(caption, 90)), help=widgets.plain(caption))
+            st.caption(widgets.plain(widgets.shortened(caption, 60)), help=widgets.plain(caption))
     except (ClipDemoError, OSError, IndexError):
         st.caption(f":material/hide_image: {widgets.plain(name)} cannot be read.")
 

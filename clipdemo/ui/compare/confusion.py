@@ -18,7 +18,7 @@ def draw(shown: Shown) -> None:
         "right lies on the diagonal. **Click a cell to see its pictures.**"
     )
     answers, clicked = shown.answers, None
-    with st.grid(2, min_column_width=430, gap="small") as grid:
+    with st.grid(min(3, max(2, len(shown.looks))), min_column_width=345, gap="small") as grid:
         for model, look in shown.looks.items():
             counts = confusion(answers.said[model], answers.target, len(answers.classes))
             with grid.cell():
