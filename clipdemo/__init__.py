@@ -1,3 +1,3 @@
 """clipdemo: see, with your own eyes and data, what fine-tuning does to CLIP."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
