@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from clipdemo.errors import ComparisonError
 from clipdemo.evaluation import answers, flips, nobody, probabilities, scores_of, suspected_labels
 from clipdemo.records import Comparison
 
@@ -72,8 +73,16 @@ class Answers:
 
 
 def answers_of(comparison: Comparison, predictions: Mapping[str, pd.DataFrame]) -> Answers | None:
-    """The answers behind a comparison; None where there are no classes. `predictions` by evaluation's id."""
+    """The answers behind a comparison; None where there are no classes. `predictions` by evaluation's id.
+
+    Raises `ComparisonError` where they are not of the same pictures.
+    """
     names = [model.predictions for model in comparison.models]
+    for name in names:
+        if predictions[name]["id"].tolist() != predictions[names[0]]["id"].tolist():
+            raise ComparisonError(
+                f"{name} and {names[0]} were not measured on the same pictures in the same order: evaluate both again"
+            )
     scores = {name: scores_of(predictions[name])[0] for name in names}
     _, target, classes = scores_of(predictions[names[0]])
     if not classes:

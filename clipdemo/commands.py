@@ -26,9 +26,12 @@ def sample_arguments(config: SampleConfig) -> list[str]:
 
 
 def run_arguments(config: RunConfig) -> list[str]:
-    """The options that fine-tune like this, where they are not the default; without mode, sample and seed."""
-    names = (name for name in RunConfig.model_fields if name not in ("mode", "seed"))
-    return _changed(config, RunConfig(mode=config.mode), names)
+    """The options that fine-tune like this, where they are not the default; without mode, sample and seed.
+
+    Epochs always, as the plain preset has more of them for small samples.
+    """
+    names = (name for name in RunConfig.model_fields if name not in ("mode", "seed", "epochs"))
+    return ["--epochs", str(config.epochs), *_changed(config, RunConfig(mode=config.mode), names)]
 
 
 def train_arguments(config: RunConfig, sample: str) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from clipdemo.comparison import compare, evaluate
+from clipdemo.presets import configured
 from clipdemo.progress import Activity
 from clipdemo.records import MODES, Comparison, RunConfig, SampleConfig
 from clipdemo.sampling import draw_sample
@@ -30,6 +33,14 @@ def run_experiment(
     for run in trained:
         evaluations.append((yield from evaluate(sample, workspace, run, template=run.config.template)))
     return compare(evaluations, workspace)
+
+
+def runs_for(
+    sample: SampleConfig, preset: str = "plain", settings: Mapping[str, object] | None = None
+) -> tuple[RunConfig, ...]:
+    """One run a mode for a sample that is yet to be drawn, as a preset has it for so many pictures."""
+    pictures = round(sample.samples * sample.train)
+    return tuple(configured(preset, mode, settings or {}, pictures) for mode in MODES)
 
 
 def both_modes(**settings: object) -> tuple[RunConfig, ...]:

@@ -75,7 +75,10 @@ def takes(without: Collection[str] = (), **records: type[Record]) -> Callable[[C
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    """The field as typer reads it; numbers' limits and texts are the record's to check."""
+    """The field as typer reads it; numbers' limits and texts are the record's to check, and so are defaults.
+
+    What nobody gave is None, so that a value that was given counts even where it is the default.
+    """
     kind, default = field.annotation, field.get_default()
     flag = "--" + name.replace("_", "-")
     if get_origin(kind) is dict:
@@ -83,6 +86,11 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     elif get_origin(kind) is tuple:
         kind, default = list[str] | None, None
     switch = kind is bool or bool in get_args(kind)
-    option = typer.Option(*([flag, f"--no-{flag[2:]}"] if switch else [flag]), help=field.description)
-    default = inspect.Parameter.empty if default is PydanticUndefined else default
+    flags = [flag, f"--no-{flag[2:]}"] if switch else [flag]
+    shown = False if default in (None, "", PydanticUndefined) else str(default)
+    option = typer.Option(*flags, help=field.description, show_default=shown)
+    if default is PydanticUndefined:
+        default = inspect.Parameter.empty
+    else:
+        kind, default = kind | None, None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

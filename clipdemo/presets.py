@@ -15,20 +15,36 @@ PRESETS: dict[str, dict[Mode, dict[str, object]]] = {
     "thorough": {mode: {"epochs": 16, "patience": 3} for mode in MODES},
     "paper": {mode: {"learning_rate": paper_learning_rate(64)} for mode in MODES},
 }
+ENOUGH_STEPS = 204  # of the plain recipe on the paper's 3,276 training pictures
+MOST_EPOCHS = 16
 
 
-def preset(name: str, mode: Mode) -> dict[str, object]:
-    """The settings of `RunConfig` that a preset sets for this mode. Raises `BadSettings` for an unknown one."""
+def preset(name: str, mode: Mode, training_pictures: int | None = None) -> dict[str, object]:
+    """The settings of `RunConfig` that a preset sets for this mode. Raises `BadSettings` for an unknown one.
+
+    "plain" passes over few pictures more often: on 816 pictures, four passes of captions end below the base model.
+    """
     if name not in PRESETS:
         raise BadSettings(f"preset = {name!r} is not known: choose one of {', '.join(PRESETS)}")
-    return dict(PRESETS[name][mode])
+    settings = dict(PRESETS[name][mode])
+    if name == "plain" and training_pictures:
+        settings["epochs"] = enough_epochs(training_pictures)
+    return settings
 
 
-def configured(name: str, mode: Mode, settings: Mapping[str, object]) -> RunConfig:
-    """The preset's run with whatever of `settings` is not `RunConfig`'s default."""
-    fields = RunConfig.model_fields
-    changed = {key: value for key, value in settings.items() if key != "mode" and value != fields[key].default}
-    return RunConfig(mode=mode, **preset(name, mode) | changed)
+def enough_epochs(training_pictures: int) -> int:
+    """Passes over so many pictures that make about `ENOUGH_STEPS` steps: 4 at least and `MOST_EPOCHS` at most."""
+    default = RunConfig(mode="labels")
+    steps = max(1, training_pictures // default.batch_size)
+    return min(MOST_EPOCHS, max(default.epochs, round(ENOUGH_STEPS / steps)))
+
+
+def configured(
+    name: str, mode: Mode, settings: Mapping[str, object], training_pictures: int | None = None
+) -> RunConfig:
+    """The preset's run with `settings` over it."""
+    given = {key: value for key, value in settings.items() if key != "mode"}
+    return RunConfig(mode=mode, **preset(name, mode, training_pictures) | given)
 
 
 def warnings(config: RunConfig, training_pictures: int) -> list[str]:

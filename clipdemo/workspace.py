@@ -3,11 +3,13 @@
     uploads/ID/       files that came through a page                     kept by `uploads`
     samples/ID/       manifest.parquet, images/, dropped/, sample.json   drawn by `sampling`
     runs/ID/          config.json, metrics.jsonl, weights.safetensors    written by `training`
-    embeddings/ID/    images.npy, embeddings.json                        of one model and sample, by `embeddings`
+    embeddings/ID/    images.npy or texts.npy, embeddings.json           of one model and sample, by `embeddings`
+    indexes/ID/       index.faiss, index.json                            of embeddings, for neighbours, by `search`
     evaluations/ID/   predictions.parquet, validation.parquet, evaluation.json   written by `comparison`
     comparisons/ID/   comparison.json
     sweeps/ID/        sweep.json                                         many runs on parts of a sample
     interpolations/ID/   weights between a base and a run
+    maps/ID/          map.npz, map.json                              a sample in two dimensions, by `projection`
     jobs/ID/          job.json, progress.json, log.txt, alive, result.json   one process each, see `jobs`
     cache/            can be deleted at any time
 
@@ -39,10 +41,12 @@ _KINDS = (
     "samples",
     "runs",
     "embeddings",
+    "indexes",
     "evaluations",
     "comparisons",
     "sweeps",
     "interpolations",
+    "maps",
     "jobs",
     "cache",
 )

@@ -108,6 +108,12 @@ def test_two_classes_have_two_answers():
     assert len(answers_of(comparison([evaluation("base", 2)]), frames).top("base", 0)) == 2
 
 
+def test_models_of_other_pictures_are_refused():
+    frames = {"a": frame(("Cat", "Dog"), np.eye(3)[:2]), "b": frame(("Cat",), np.eye(3)[:1])}
+    with pytest.raises(ComparisonError, match="b and a were not measured on the same pictures"):
+        answers_of(comparison([evaluation(key, 2) for key in frames]), frames)
+
+
 def test_a_label_that_is_no_class_is_named():
     damaged = {"base": pd.DataFrame({"id": ["p0"], "label": ["Fox"], "score: Cat": [1.0], "score: Dog": [0.0]})}
     with pytest.raises(ComparisonError, match=r"picture p0 is labelled 'Fox'"):

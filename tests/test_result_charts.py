@@ -8,16 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipdemo import result_charts as charts
-from clipdemo.appearance import COLOURS, Appearance, of_kind
+from clipdemo.appearance import COLOURS, of_kind
 from clipdemo.evaluation import calibration
 from clipdemo.interpolation import Hits, Interpolation
 from clipdemo.interpolation import Point as Mix
 from clipdemo.records import Step
-from clipdemo.sweep import Equivalent, Point, SweepConfig, SweepResult, Worth
+from clipdemo.sweep import Point, SweepConfig, SweepResult, worth
 
 LOOKS = {"b": of_kind("base"), "c": of_kind("captions"), "l": of_kind("labels")}
 CLASSES = ("Cat", "Dog", "Eel")
-HOSTILE = ("<a href='http://example.invalid'>x</a>", "<script>alert(1)</script>", "$x$ %{y} <b>bold</b>")
 
 
 def table(classes=CLASSES, models=tuple(LOOKS)):
@@ -195,16 +194,17 @@ def test_a_sweep_that_has_just_begun_is_drawn():
 
 
 def test_an_arrow_leads_from_the_captions_to_the_labels_that_give_as_much():
-    answer = Equivalent(captions=1000, labels=100.0, low=50.0, high=float("inf"))
-    fields = {"captions": (0.25, 0.45), "answer": answer}
-    known = object.__new__(Worth)
-    for name, value in fields.items():
-        object.__setattr__(known, name, value)
-    arrow = charts.learning_curves(swept(*POINTS), known).layout.annotations[-1]
-    assert (arrow.x, arrow.ax) == (pytest.approx(2), pytest.approx(3))  # a logarithmic axis
-    assert arrow.y == arrow.ay == 45
-    object.__setattr__(known, "answer", Equivalent(captions=1000, labels=float("inf"), low=50.0, high=float("inf")))
-    assert len(charts.learning_curves(swept(*POINTS), known).layout.annotations) == 1  # nowhere to point to
+    figure = charts.learning_curves(swept(*POINTS), known := worth(swept(*POINTS), resamples=50))
+    arrow = figure.layout.annotations[-1]
+    assert 10**arrow.ax == pytest.approx(1000) and arrow.y == arrow.ay == pytest.approx(45)  # the most captions
+    assert 10**arrow.x == pytest.approx(known.answer.labels) and 100 < known.answer.labels < 1000
+
+
+def test_there_is_no_arrow_to_a_size_that_was_not_tried():
+    poor = [p if p.kind == "captions" else point("labels", p.pictures, p.seed, 1) for p in POINTS]
+    known = worth(swept(*poor), resamples=50)
+    assert known.answer.labels == float("inf")
+    assert [a.text for a in charts.learning_curves(swept(*poor), known).layout.annotations] == ["base model"]
 
 
 # ---- training
@@ -236,37 +236,3 @@ def test_the_best_epoch_is_ringed():
 def test_a_run_that_has_measured_little_is_drawn(steps):
     assert valid(charts.training_losses({"l": steps}, LOOKS))
     assert valid(charts.validation_accuracies({"l": steps}, LOOKS))
-
-
-# ---- names from outside
-
-
-def marked_up(figure):
-    """All texts that Plotly would read as HTML, without the line that we add ourselves."""
-    values = [figure.layout.yaxis.ticktext, figure.layout.xaxis.ticktext]
-    for trace in figure.data:
-        values += [trace.name and [trace.name], trace.y if trace.type == "bar" else None, trace.hovertemplate and [""]]
-        values += [[v for row in trace.customdata for v in row] if trace.customdata is not None else None]
-    return [str(text) for value in values if value is not None for text in value]
-
-
-@pytest.mark.parametrize("kind", ["bars", "matrix"])
-def test_names_that_are_code_are_shown_letter_by_letter(kind):
-    if kind == "bars":
-        figure = charts.class_bars(table(HOSTILE), LOOKS, HOSTILE)
-        shown = [str(name).split("<br>")[0] for name in figure.data[0].y]
-    else:
-        figure = charts.confusion_matrix(np.eye(3, dtype=int), HOSTILE)
-        shown = list(figure.layout.yaxis.ticktext) + list(figure.layout.xaxis.ticktext)
-    assert not any("<" in text for text in shown)
-
-
-def test_a_model_named_like_code_is_shown_letter_by_letter():
-    look = Appearance(f"Base, {HOSTILE[0]}", "base", "●", COLOURS["base"][0], "")
-    figures = (
-        charts.class_bars(table(models=("b",)), {"b": look}, CLASSES),
-        charts.model_intervals([(look, 0.5, 0.4, 0.6)]),
-        charts.training_losses({"b": STEPS}, {"b": look}),
-    )
-    for figure in figures:
-        assert "<a href" not in figure.to_json().encode().decode("unicode_escape")

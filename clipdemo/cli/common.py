@@ -38,7 +38,7 @@ WorkspaceOption = Annotated[
 ]
 JobOption = Annotated[str | None, typer.Option("--job", hidden=True)]
 PresetOption = Annotated[
-    str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}. Options with other than their default win.")
+    str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}. Options that are given win.")
 ]
 
 

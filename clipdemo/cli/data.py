@@ -17,8 +17,7 @@ from clipdemo.cli.printing import print_comparison, print_report
 from clipdemo.errors import ClipDemoError
 from clipdemo.jobs import load_job, recorded
 from clipdemo.options import Settings, source_options, takes
-from clipdemo.presets import configured
-from clipdemo.records import MODES, CleaningRules, RunConfig, SampleConfig
+from clipdemo.records import CleaningRules, RunConfig, SampleConfig
 from clipdemo.sources import resolved
 from clipdemo.workspace import Workspace
 
@@ -52,12 +51,12 @@ def experiment(
 ) -> None:
     """Do everything: draw a sample, fine-tune on captions and on labels, compare both with the base model."""
     from clipdemo.comparison import all_predictions
-    from clipdemo.experiment import run_experiment
+    from clipdemo.experiment import run_experiment, runs_for
 
     with plain_errors():
         place = Workspace(workspace)
         sample_config = _sample_config(place, job, sample, cleaning, source)
-        runs = tuple(configured(preset, mode, run) for mode in MODES)
+        runs = runs_for(sample_config, preset, run)
         settings = {"sample": sample_config.model_dump(mode="json"), "runs": [r.model_dump(mode="json") for r in runs]}
         with this_job(place, job, "experiment", settings) as recorder:
             comparison = trained(recorder, place, lambda: run_experiment(sample_config, runs, place, recorder.job.id))

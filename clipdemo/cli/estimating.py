@@ -30,8 +30,8 @@ def estimate(
 
     with plain_errors():
         place = Workspace(workspace)
-        config = configured(preset, settings["mode"], settings)
         data = load_sample(place, sample)
+        config = configured(preset, settings["mode"], settings, data.sizes["train"])
 
         asked = {"sample_id": data.id, "runs": [config.model_dump(mode="json")]}
         with this_job(place, job, "estimate", asked) as recorder:

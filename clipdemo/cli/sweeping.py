@@ -52,7 +52,7 @@ def sweep(
             raise BadSettings("a sweep runs in one process: start it without torchrun")
         place = Workspace(workspace)
         data = load_sample(place, sample)
-        runs = tuple(configured(preset, mode, settings) for mode in _modes(modes))
+        runs = tuple(configured(preset, mode, settings, data.sizes["train"]) for mode in _modes(modes))
         asked = SweepConfig(sample=data.id, sizes=_sizes(sizes, data), seeds=_numbers("seeds", seeds), runs=runs)
         config = resolved(asked, data)
 

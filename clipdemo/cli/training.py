@@ -26,8 +26,12 @@ def train(
     job: JobOption = None,
 ) -> None:
     """Fine-tune one CLIP on a sample's training pictures. Prints the run's id. Several GPUs: start it with torchrun."""
+    from clipdemo.sampling import load_sample
+
     with plain_errors():
-        _train(Workspace(workspace), job, configured(preset, settings["mode"], settings), sample)
+        place = Workspace(workspace)
+        available = load_sample(place, sample).sizes["train"]
+        _train(place, job, configured(preset, settings["mode"], settings, available), sample)
 
 
 def _train(place: Workspace, job: str | None, config: RunConfig, sample: str) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from clipdemo import charts, commands, queues
-from clipdemo.experiment import both_modes
+from clipdemo.experiment import runs_for
 from clipdemo.records import CONTEXT_TOKENS, SPLITS, SampleConfig
 from clipdemo.sampling import Sample
 from clipdemo.training.runs import readable_runs
@@ -61,7 +61,7 @@ _EXPERIMENT = "Fine-tunes on captions and on labels, as far as the sample has th
 
 
 def _experiment(workspace: Workspace, sample: Sample) -> None:
-    runs = both_modes(seed=sample.config.seed)
+    runs = runs_for(sample.config, settings={"seed": sample.config.seed})
     settings = {
         "sample": sample.config.model_dump(mode="json"),
         "runs": [run.model_dump(mode="json") for run in runs if run.mode in sample.texts],

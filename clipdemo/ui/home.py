@@ -7,7 +7,7 @@ import streamlit as st
 from clipdemo import commands
 from clipdemo.appearance import appearances
 from clipdemo.comparison import load_comparison
-from clipdemo.experiment import both_modes
+from clipdemo.experiment import runs_for
 from clipdemo.models import ASSETS
 from clipdemo.records import Comparison, Evaluation, SampleConfig, percent
 from clipdemo.ui import live, state, tables, widgets
@@ -36,7 +36,7 @@ def launch_form(workspace: Workspace, again: bool) -> None:
             pressed = st.button("Run the whole experiment", type="primary", icon=":material/play_arrow:")
     config = widgets.checked(lambda: SampleConfig(samples=samples, seed=seed))
     if config and pressed:
-        runs = both_modes(seed=seed)
+        runs = runs_for(config, settings={"seed": seed})
         settings = {"sample": config.model_dump(mode="json"), "runs": [run.model_dump(mode="json") for run in runs]}
         live.launch(workspace, "experiment", commands.sample_arguments(config), settings)
 

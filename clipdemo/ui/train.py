@@ -51,16 +51,18 @@ def launch_form(workspace: Workspace, sample: Sample, earlier: list[Run]) -> Non
             )  # fmt: skip
             recipe = st.selectbox(
                 "Recipe", list(PRESETS), index=list(PRESETS).index("plain"), key=state.RECIPE, width=330,
-                format_func=_RECIPE_TITLES.get, on_change=_take_recipe,
+                format_func=_RECIPE_TITLES.get, on_change=_take_recipe, args=(sample.sizes["train"],),
                 help="Settings to start from; everything can still be changed below.",
             )  # fmt: skip
         if len(sample.texts) == 1:
             st.caption(sources.possible(sample.texts))
         modes = list(sample.texts) if chosen == _BOTH else [chosen]
-        start, key = state.duplicated() or RunConfig(mode=modes[0], **preset(recipe, modes[0])), f"{recipe} {chosen}"
+        available = sample.sizes["train"]
+        start = state.duplicated() or RunConfig(mode=modes[0], **preset(recipe, modes[0], available))
+        key = f"{recipe} {chosen}"
         if state.duplicated():
             key += f" {start.digest()}"
-            _say_duplicated()
+            _say_duplicated(available)
         for name in state.BASIC:
             st.session_state.setdefault(name, getattr(start, name))
         with st.grid(4, min_column_width=170, gap="small"):
@@ -163,17 +165,17 @@ def _asked(config: RunConfig, sample: Sample) -> dict[str, object]:
     return {"sample_id": sample.id, "runs": [config.model_dump(mode="json")]}
 
 
-def _say_duplicated() -> None:
+def _say_duplicated(available: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(":material/content_copy: The settings of another run, to be changed.")
-        st.button("Back to the recipe", on_click=_take_recipe)
+        st.button("Back to the recipe", on_click=_take_recipe, args=(available,))
 
 
-def _take_recipe() -> None:
+def _take_recipe(available: int) -> None:
     """Sets the basic settings of the recipe; the other settings' widgets are made anew with its values."""
     state.duplicate(None)
     mode = st.session_state[state.MODE] if st.session_state[state.MODE] in MODES else "labels"
-    config = RunConfig(mode=mode, **preset(st.session_state[state.RECIPE], mode))
+    config = RunConfig(mode=mode, **preset(st.session_state[state.RECIPE], mode, available))
     for name in state.BASIC:
         st.session_state[name] = getattr(config, name)
 

@@ -20,6 +20,8 @@ def cards(shown: Shown, places: Sequence[int], key: str, mark: bool = False) -> 
         st.info("There is no such picture.", icon=":material/search_off:")
         return
     pages = -(-len(places) // CARDS_A_PAGE)
+    if st.session_state.get(key, 1) > pages:  # other models were chosen, and there are fewer pictures now
+        st.session_state[key] = pages
     first = (st.session_state.get(key, 1) - 1) * CARDS_A_PAGE
     with st.grid(3, min_column_width=300, gap="small") as grid:
         for place in places[first : first + CARDS_A_PAGE]:

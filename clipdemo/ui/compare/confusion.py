@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from clipdemo import result_charts
@@ -18,9 +19,10 @@ def draw(shown: Shown) -> None:
         "right lies on the diagonal. **Click a cell to see its pictures.**"
     )
     answers, clicked = shown.answers, None
+    counts_for = ~np.isin(answers.ids, list(shown.without))
     with st.grid(min(3, max(2, len(shown.looks))), min_column_width=345, gap="small") as grid:
         for model, look in shown.looks.items():
-            counts = confusion(answers.said[model], answers.target, len(answers.classes))
+            counts = confusion(answers.said[model][counts_for], answers.target[counts_for], len(answers.classes))
             with grid.cell():
                 st.markdown(f"**{tables.signed(look)}**")
                 event = st.plotly_chart(
@@ -39,8 +41,10 @@ def draw(shown: Shown) -> None:
     if model not in shown.looks or label not in answers.classes or answer not in answers.classes:
         return
     places = answers.cell(model, label, answer)
+    places = places[counts_for[places]]
     what = "called right" if label == answer else f"called {widgets.plain(answer)}"
-    st.subheader(f"{widgets.plain(label)}, {what} by {shown.looks[model].signed} ({len(places):,})", anchor=False)
+    by = tables.signed(shown.looks[model])
+    st.subheader(f"{widgets.plain(label)}, {what} by {by} ({len(places):,})", anchor=False)
     cards(shown, places, key=f"cards {model} {label} {answer}")
 
 

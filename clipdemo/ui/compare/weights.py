@@ -9,7 +9,7 @@ from clipdemo.general import meaning
 from clipdemo.interpolation import Interpolation
 from clipdemo.records import Evaluation, percent
 from clipdemo.training.runs import load_run
-from clipdemo.ui import cached, live, widgets
+from clipdemo.ui import cached, live, tables, widgets
 from clipdemo.ui.compare.shown import Shown
 
 
@@ -23,11 +23,11 @@ def draw(shown: Shown) -> None:
         "Weights of base and fine-tuned model can be **mixed** (WiSE-FT, Wortsman et al. 2022). On the way from one to "
         "the other, accuracy rises on what was trained for and often falls on what was known before."
     )
-    model = tuned[
-        st.segmented_control(
-            "Run", list(tuned), default=next(iter(tuned)), required=True, format_func=lambda m: shown.looks[m].signed
-        )
-    ]
+    chosen = st.segmented_control(
+        "Run", list(tuned), default=next(iter(tuned)), required=True,
+        format_func=lambda name: tables.signed(shown.looks[name]),
+    )  # fmt: skip
+    model = tuned[chosen]
     found = cached.interpolation(shown.workspace, model, shown.sample) if shown.sample else None
     if found is None:
         _offer(shown, model)

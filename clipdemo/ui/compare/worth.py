@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from clipdemo import commands, result_charts, sweep
-from clipdemo.experiment import both_modes
+from clipdemo.presets import configured
+from clipdemo.records import MODES
 from clipdemo.sweep import SweepConfig, SweepResult
 from clipdemo.ui import cached, live, widgets
 from clipdemo.ui.compare.shown import Shown
@@ -83,6 +84,7 @@ def _form(shown: Shown) -> None:
 
 def _config(shown: Shown, text: str, seeds: int) -> SweepConfig:
     sizes = tuple(sorted({widgets.whole_number(part) for part in text.split(",") if part.strip()}))
+    runs = tuple(configured("plain", mode, {}, shown.sample.sizes["train"]) for mode in MODES)
     return sweep.resolved(
-        SweepConfig(sample=shown.sample.id, sizes=sizes, seeds=tuple(range(seeds)), runs=both_modes()), shown.sample
+        SweepConfig(sample=shown.sample.id, sizes=sizes, seeds=tuple(range(seeds)), runs=runs), shown.sample
     )

@@ -1,0 +1,347 @@
+"""Which texts are nearest to a picture and which pictures to a text, and what fine-tuning changed about that.
+
+A place is a row of the sample's manifest. Scores are cosine similarities of one model: they mean nothing beside those
+of another, whose space is its own, and texts score lower than pictures do, so only texts are ranked among texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from clipdemo.embeddings import (
+    as_kept,
+    class_embeddings,
+    embeddings_id,
+    mapped_sample,
+    mapped_texts,
+    texts_id,
+    unit_rows,
+)
+from clipdemo.errors import BadSettings, ComparisonError, SampleError
+from clipdemo.evaluation import COSINE_TIE, distinct, probabilities, ranks, top_answers
+from clipdemo.images import decode, fit_square
+from clipdemo.models import Clip
+from clipdemo.progress import Activity, Progress
+from clipdemo.records import DEFAULT_TEMPLATE, SPLITS
+from clipdemo.sampling import Sample
+from clipdemo.search import PROBES, Index, exact_scores, index_of
+from clipdemo.workspace import Workspace
+
+_PICTURES, _ROWS = 256, 16_384  # that are compared with each other at a time
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """A sample's pictures and texts as one model sees them. `captions` are the distinct ones."""
+
+    sample: Sample
+    clip: Clip
+    pictures: Index  # one row a picture, in the manifest's order
+    captions: list[str]
+    text_of: np.ndarray  # int (n,): which caption each picture has
+    texts: Index | None  # one row a caption; None without captions
+    classes: np.ndarray  # float32 (n_classes, dim): what stands for each class; none without labels
+
+    @cached_property
+    def target(self) -> np.ndarray:
+        """int (n,): the class of each picture; -1 where it has none."""
+        return pd.Index(self.sample.classes, dtype=object).get_indexer(self.sample.manifest["label"].astype(object))
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """bool (n,): whether a picture's class comes first; nothing is right without classes."""
+        right = np.zeros(len(self.pictures), bool)
+        for first in range(0, len(right) if len(self.classes) else 0, _ROWS):
+            rows = slice(first, first + _ROWS)
+            right[rows] = ranks(unit_rows(self.pictures.rows[rows]) @ self.classes.T, self.target[rows]) == 0
+        return right & (self.target >= 0)
+
+    def place(self, picture: str) -> int:
+        """The place of a picture by its id. Raises `SampleError` where the sample has none of it."""
+        found = np.flatnonzero((self.sample.manifest["id"] == picture).to_numpy())
+        if not found.size:
+            example = self.sample.manifest["id"].iloc[0]
+            raise SampleError(f"sample {self.sample.id} has no picture {picture!r}: its ids look like {example!r}")
+        return int(found[0])
+
+
+def neighbourhood(
+    clip: Clip, model: str, sample: Sample, workspace: Workspace, template: str = DEFAULT_TEMPLATE
+) -> Activity[Neighbourhood]:
+    """All that is needed to find neighbours: embeddings and indexes, made where they are not there yet.
+
+    `model` is the `model_id` of what `clip` was opened from; `template` the sentence of the class prompts.
+    """
+    pictures = yield from mapped_sample(clip, model, sample, workspace)
+    captions, text_of = distinct(sample.manifest["caption"].tolist()) if "captions" in sample.texts else ([], None)
+    texts = (yield from mapped_texts(clip, model, captions, workspace)) if captions else None
+    classes = np.empty((0, pictures.shape[1]), np.float32)
+    if sample.classes:
+        classes = yield from class_embeddings(clip, model, sample.classes, workspace, template)
+    asked = {"captions": _some(texts)} if captions else {}
+    by_picture = yield from index_of(
+        pictures, workspace, embeddings_id(model, clip, sample, "all"), asked, stage="index of pictures"
+    )
+    by_text = None
+    if captions:
+        name = texts_id(model, clip, captions)
+        by_text = yield from index_of(texts, workspace, name, {"pictures": _some(pictures)}, stage="index of captions")
+    owns = text_of if captions else np.full(len(pictures), -1)
+    return Neighbourhood(sample, clip, by_picture, captions, owns, by_text, classes)
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    """Rows from all over, to measure an index's recall with."""
+    return unit_rows(rows[np.linspace(0, len(rows) - 1, min(PROBES, len(rows))).astype(np.int64)])
+
+
+def is_ready(clip: Clip, model: str, sample: Sample, workspace: Workspace) -> bool:
+    """Whether `neighbourhood` has nothing to make, or only to mend."""
+    names = [embeddings_id(model, clip, sample, "all")]
+    if "captions" in sample.texts:
+        names.append(texts_id(model, clip, distinct(sample.manifest["caption"].tolist())[0]))
+    return all(workspace.folder("indexes", name).is_dir() for name in names)
+
+
+# ---- what is asked with
+
+
+def picture_vector(space: Neighbourhood, place: int) -> np.ndarray:
+    """float32 (dim,): a picture of the sample. Raises `BadSettings` for a place that it does not have."""
+    if not 0 <= place < len(space.pictures):
+        raise BadSettings(f"picture {place} is none of the sample's {len(space.pictures):,}: count from 0")
+    return unit_rows(space.pictures.rows[place : place + 1])[0]
+
+
+def text_vector(clip: Clip, text: str) -> np.ndarray:
+    """float32 (dim,): any text. Raises `BadSettings` for an empty one."""
+    if not text.strip():
+        raise BadSettings("the text to look for is empty: write a few words")
+    return as_kept(clip.encode_texts([text]))[0]
+
+
+def image_vector(clip: Clip, data: bytes, name: str = "picture") -> np.ndarray:
+    """float32 (dim,): a picture of anybody's, from the bytes of its file. Raises `PictureError`."""
+    return as_kept(clip.encode_images(fit_square(decode(data, name), clip.image_size)[None]))[0]
+
+
+def allowed(
+    space: Neighbourhood, classes: Sequence[str] = (), splits: Sequence[str] = (), right: bool | None = None
+) -> np.ndarray:
+    """bool (n,): pictures of some classes and splits (empty: all) that the model gets right or wrong (None: either).
+
+    Raises `BadSettings` for a class or split that the sample does not have.
+    """
+    manifest = space.sample.manifest
+    mask = np.ones(len(manifest), bool)
+    for column, wanted, known in (("label", classes, space.sample.classes), ("split", splits, SPLITS)):
+        if unknown := set(wanted) - set(known):
+            what = "class" if column == "label" else "split"
+            listed = ", ".join(known) or "none"
+            raise BadSettings(f"{what} {min(unknown)!r} is none of sample {space.sample.id}'s: choose of {listed}")
+        if wanted:
+            mask &= manifest[column].isin(wanted).to_numpy()
+    return mask if right is None else mask & (space.right == right)
+
+
+# ---- neighbours
+
+
+class NearText(NamedTuple):
+    """A text with its cosine to the picture, and how many texts of its kind come before it."""
+
+    text: str
+    score: float
+    rank: int
+    own: bool  # whether it is the picture's own caption or label
+
+
+class NearPicture(NamedTuple):
+    """A picture of the sample with its cosine to what was asked."""
+
+    place: int
+    id: str
+    score: float
+    label: str
+    caption: str
+    split: str
+    image: str  # its file, see `Sample.picture`
+
+
+class PictureTexts(NamedTuple):
+    """A picture's nearest captions and labels, best first, and its own caption wherever that comes."""
+
+    captions: list[NearText]
+    own: NearText | None  # None without captions; its rank counts ties against it, as recall does
+    labels: list[NearText]
+
+
+def texts_of_picture(space: Neighbourhood, place: int, k: int = 10) -> PictureTexts:
+    """The texts nearest to a picture of the sample. The own caption's rank is exact, among all distinct captions."""
+    vector = picture_vector(space, place)
+    own = None
+    if space.texts is not None:
+        text = int(space.text_of[place])
+        score = float(exact_scores(space.texts.rows, vector[None], np.array([[text]]))[0, 0])
+        own = NearText(space.captions[text], score, int(_own_ranks(space, np.array([place]))[0]), True)
+    return PictureTexts(
+        near_captions(space, vector, k, own.text if own else None),
+        own,
+        near_labels(space, vector, k, space.sample.manifest["label"].iloc[place]),
+    )
+
+
+def near_captions(space: Neighbourhood, vector: np.ndarray, k: int = 10, own: str | None = None) -> list[NearText]:
+    """The sample's distinct captions nearest to a vector, best first; none where it has no captions."""
+    if space.texts is None:
+        return []
+    scores, found = space.texts.search(vector[None], k)
+    texts = [space.captions[i] for i in found[0]]
+    return [NearText(t, float(s), rank, t == own) for rank, (t, s) in enumerate(zip(texts, scores[0], strict=True))]
+
+
+def near_labels(space: Neighbourhood, vector: np.ndarray, k: int = 10, own: str | None = None) -> list[NearText]:
+    """The sample's classes nearest to a vector, by what stands for each, best first."""
+    scores = vector[None] @ space.classes.T
+    names = space.sample.classes
+    order = top_answers(scores, k)[0] if len(names) else []
+    return [NearText(names[i], float(scores[0, i]), rank, names[i] == own) for rank, i in enumerate(order)]
+
+
+def near_pictures(
+    space: Neighbourhood, vector: np.ndarray, k: int = 10, mask: np.ndarray | None = None
+) -> list[NearPicture]:
+    """The sample's pictures nearest to a vector, best first; `mask` is bool (n,), as `allowed` gives it."""
+    scores, found = space.pictures.search(vector[None], k, mask)
+    columns = ["id", "label", "caption", "split", "image"]
+    rows = space.sample.manifest.iloc[found[0]][columns].to_dict("records")
+    return [
+        NearPicture(place=int(place), score=float(score), **row)
+        for place, score, row in zip(found[0], scores[0], rows, strict=True)
+    ]
+
+
+def pictures_of_text(space: Neighbourhood, text: str, k: int = 10, mask: np.ndarray | None = None) -> list[NearPicture]:
+    """The pictures nearest to any text."""
+    return near_pictures(space, text_vector(space.clip, text), k, mask)
+
+
+def pictures_of_picture(
+    space: Neighbourhood, place: int, k: int = 10, mask: np.ndarray | None = None
+) -> list[NearPicture]:
+    """The pictures nearest to one of the sample, without itself."""
+    found = near_pictures(space, picture_vector(space, place), k + 1, mask)
+    return [near for near in found if near.place != place][:k]
+
+
+def pictures_of_image(
+    space: Neighbourhood, data: bytes, name: str = "picture", k: int = 10, mask: np.ndarray | None = None
+) -> list[NearPicture]:
+    """The pictures nearest to one that somebody brings, from the bytes of its file. Raises `PictureError`."""
+    return near_pictures(space, image_vector(space.clip, data, name), k, mask)
+
+
+# ---- pictures that stand out
+
+
+def worst_matched(space: Neighbourhood, places: np.ndarray, stage: str = "captions") -> Activity[pd.DataFrame]:
+    """Pictures by how many captions a model prefers to their own, the worst first. Columns: place, rank, of.
+
+    Every picture at `places` is compared with every distinct caption, so of half a million take a split or a part.
+    A high rank may be a bad caption, a bad picture or a blind model: a reason to look. Raises `BadSettings` without
+    captions.
+    """
+    if space.texts is None:
+        raise BadSettings(f"sample {space.sample.id} has no captions, so none is badly matched")
+    rank = yield from own_caption_ranks(space, places, stage)
+    found = pd.DataFrame({"place": places, "rank": rank, "of": len(space.captions)})
+    return found.sort_values(["rank", "place"], ascending=[False, True], ignore_index=True)
+
+
+def own_caption_ranks(space: Neighbourhood, places: np.ndarray, stage: str = "captions") -> Activity[np.ndarray]:
+    """int (len(places),): how many distinct captions score at least as high as each picture's own.
+
+    What `evaluation.retrieval_ranks` calls caption_rank, but among the captions of all splits.
+    """
+    parts = [np.empty(0, np.int64)]
+    for first in range(0, len(places), _PICTURES):
+        parts.append(_own_ranks(space, places[first : first + _PICTURES]))
+        done = min(first + _PICTURES, len(places))
+        yield Progress(stage=stage, done=done, total=len(places), note="ranking captions")
+    return np.concatenate(parts)
+
+
+def _own_ranks(space: Neighbourhood, places: np.ndarray) -> np.ndarray:
+    pictures = unit_rows(space.pictures.rows[places])
+    own = exact_scores(space.texts.rows, pictures, space.text_of[places, None])
+    rank = np.full(len(places), -1)  # its own reaches itself
+    for first in range(0, len(space.captions), _ROWS):
+        similarity = pictures @ unit_rows(space.texts.rows[first : first + _ROWS]).T
+        rank += (~(similarity < own - COSINE_TIE)).sum(axis=1)
+    return rank
+
+
+def most_moved(
+    base: Neighbourhood, tuned: Neighbourhood, places: np.ndarray, k: int = 10, stage: str = "movement"
+) -> Activity[pd.DataFrame]:
+    """Pictures by how much fine-tuning changed their surroundings, the most moved first.
+
+    Two models' embeddings cannot be subtracted: each space may be turned as a whole without any meaning. What can be
+    compared is who is near whom. `moved` is the share of a picture's k nearest pictures that are no longer among them:
+    0 the same company, 1 all others. Equal ones come by the change of the own caption's rank, in octaves.
+    Columns: place, moved; with captions `caption_base` and `caption_tuned` (ranks among all distinct captions, from 0);
+    with labels `label_base` and `label_tuned` (each model's own probability of the picture's class).
+    Raises `ComparisonError` for models of different samples.
+    """
+    if base.sample.content_hash != tuned.sample.content_hash:
+        raise ComparisonError(
+            f"{base.sample.id} and {tuned.sample.id} are different samples: open both models on the same one"
+        )
+    found = pd.DataFrame({"place": places, "moved": (yield from _new_company(base, tuned, places, k, stage))})
+    octaves = np.zeros(len(places))
+    if base.texts is not None:
+        for name, space in (("base", base), ("tuned", tuned)):
+            found[f"caption_{name}"] = yield from own_caption_ranks(space, places, stage)
+        octaves = np.abs(np.log2((1 + found["caption_base"]) / (1 + found["caption_tuned"]))).to_numpy()
+    if len(base.classes):
+        for name, space in (("base", base), ("tuned", tuned)):
+            found[f"label_{name}"] = label_probabilities(space, places)
+    order = np.lexsort((places, -octaves, -found["moved"].to_numpy()))
+    return found.iloc[order].reset_index(drop=True)
+
+
+def _new_company(
+    base: Neighbourhood, tuned: Neighbourhood, places: np.ndarray, k: int, stage: str
+) -> Activity[np.ndarray]:
+    k = min(k, len(base.pictures) - 1)
+    moved = np.zeros(len(places))
+    for first in range(0, len(places) if k else 0, _PICTURES):
+        here = places[first : first + _PICTURES]
+        before, after = (_company(space, here, k) for space in (base, tuned))
+        shared = (before[:, :, None] == after[:, None, :]).sum(axis=(1, 2))
+        moved[first : first + len(here)] = 1 - shared / k
+        done = first + len(here)
+        yield Progress(stage=stage, done=done, total=len(places), note="comparing neighbours")
+    return moved
+
+
+def _company(space: Neighbourhood, places: np.ndarray, k: int) -> np.ndarray:
+    """int (len(places), k): the nearest pictures of each, without itself."""
+    _, found = space.pictures.search(unit_rows(space.pictures.rows[places]), k + 1)
+    others = found != places[:, None]
+    others[others.all(axis=1), -1] = False  # enough equal ones that it is not among them: leave out the last
+    return found[others].reshape(len(places), k)
+
+
+def label_probabilities(space: Neighbourhood, places: np.ndarray) -> np.ndarray:
+    """float (len(places),): the model's probability of each picture's own class among the classes; NaN without one."""
+    target = space.target[places]
+    scores = unit_rows(space.pictures.rows[places]) @ space.classes.T
+    own = probabilities(scores, space.clip.logit_scale)[np.arange(len(places)), target]
+    return np.where(target >= 0, own, np.nan)
