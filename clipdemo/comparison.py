@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +11,9 @@ import pandas as pd
 
 from clipdemo import __version__
 from clipdemo.embeddings import image_embeddings, model_id
-from clipdemo.errors import BadSettings, ComparisonError
+from clipdemo.errors import BadSettings, ClipDemoError, ComparisonError
 from clipdemo.evaluation import (
+    SCORE,
     distinct,
     evaluate_scores,
     fit_logit_scale,
@@ -23,11 +25,21 @@ from clipdemo.evaluation import (
 from clipdemo.models import Clip, open_model
 from clipdemo.progress import Activity, Progress
 from clipdemo.prompts import Wordings
-from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, MODEL_NAMES, Comparison, Evaluation, Split, percent
+from clipdemo.records import (
+    BUILT_IN_BASE,
+    DEFAULT_TEMPLATE,
+    MODEL_NAMES,
+    Comparison,
+    Evaluation,
+    RunConfig,
+    Split,
+    percent,
+)
 from clipdemo.sampling import Sample, load_sample
 from clipdemo.training.runs import Run, load_run
 from clipdemo.workspace import Workspace, read_json, write_json
 
+logger = logging.getLogger(__name__)
 FORMAT = 2  # of what an evaluation keeps; another number has everything measured anew
 
 
@@ -46,11 +58,14 @@ def evaluate(
         raise ComparisonError(f"run {run.id} was trained on sample {run.sample}, not on {sample.id}")
     if run is not None and run.result is None:
         raise ComparisonError(f"run {run.id} has not ended, or was broken off: train it again with the same settings")
+    RunConfig(mode="labels", template=template)  # checks it
     name, base = (run.config.mode, run.config.base) if run else ("base", base)
     stage = f"evaluate {name}"
     model = model_id(run, base)
     key = f"{model}-{hashlib.sha256(f'{FORMAT} {sample.content_hash} {template}'.encode()).hexdigest()[:8]}"
     with workspace.lock(key):
+        if _broken(workspace, key):
+            workspace.delete("evaluations", key)
         if not workspace.folder("evaluations", key).is_dir():
             yield Progress(stage=stage, done=0, total=2, note="opening the model")
             clip = open_model(base, run.weights if run else None)
@@ -76,6 +91,18 @@ def evaluate(
     evaluation = load_evaluation(workspace, key)
     yield Progress(stage=stage, done=2, total=2, note=in_short(evaluation))
     return evaluation
+
+
+def _broken(workspace: Workspace, key: str) -> bool:
+    """Whether an evaluation is there that cannot be read any more."""
+    if not workspace.folder("evaluations", key).is_dir():
+        return False
+    try:
+        load_evaluation(workspace, key)
+    except ClipDemoError as error:
+        logger.warning("%s: it is measured again", error)
+        return True
+    return False
 
 
 def _class_numbers(predictions: pd.DataFrame) -> dict[str, object]:
@@ -131,11 +158,17 @@ def load_predictions(workspace: Workspace, evaluation: Evaluation, split: Split 
     file = "validation.parquet" if split == "validation" else "predictions.parquet"
     path = workspace.folder("evaluations", evaluation.predictions) / file
     try:
-        return pd.read_parquet(path)
+        found = pd.read_parquet(path)
+        expected = {"id", "label", *(SCORE + label for label in evaluation.per_class)}
+        if missing := expected - set(found):
+            raise ValueError(f"columns are missing: {', '.join(sorted(missing)[:3])}")
+        if found.empty or (split == "test" and len(found) != evaluation.n):
+            raise ValueError(f"{len(found):,} rows, but {evaluation.n:,} test pictures were measured")
     except (OSError, ValueError) as error:
         raise ComparisonError(
             f"{path} cannot be read ({error}): delete its folder and measure {evaluation.name} again"
         ) from None
+    return found
 
 
 def all_predictions(workspace: Workspace, comparison: Comparison) -> dict[str, pd.DataFrame]:
@@ -188,9 +221,12 @@ def compare(evaluations: Sequence[Evaluation], workspace: Workspace) -> Comparis
         models=models,
         version=__version__,
     )
-    if not workspace.folder("comparisons", comparison.id).is_dir():
-        with workspace.new_folder("comparisons", comparison.id) as folder:
-            write_json(folder / "comparison.json", comparison.model_dump(mode="json"))
+    folder = workspace.folder("comparisons", comparison.id)
+    if folder.is_dir():  # marks may lie beside it, so only the file is written anew
+        write_json(folder / "comparison.json", comparison.model_dump(mode="json"))
+    else:
+        with workspace.new_folder("comparisons", comparison.id) as new:
+            write_json(new / "comparison.json", comparison.model_dump(mode="json"))
     return comparison
 
 

@@ -60,9 +60,7 @@ class MapSettings(Record):
     @model_validator(mode="after")
     def _umap_has_no_axes(self) -> Self:
         if self.view == "gap" and self.method == "umap":
-            raise ValueError(
-                "view = gap: UMAP has no axes to choose; use the method pca, or the view together or apart"
-            )
+            raise ValueError("view = gap: UMAP has no axes to choose; use the method pca, or another view")
         return self
 
 

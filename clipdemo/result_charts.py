@@ -1,9 +1,14 @@
-"""Charts of a comparison: Plotly figures from numbers that `leaderboard` and `evaluation` made."""
+"""Charts of a comparison: Plotly figures from numbers that `leaderboard` and `evaluation` made.
+
+Plotly takes some HTML in texts, so whoever calls gives names of classes and models through `escaped`.
+"""
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +26,16 @@ ORDERS = ("frequency", "gain", "difficulty", "name")
 # One scale for all matrices, from the page's ground to the darkest: it reads on white and on dark ground.
 _SHARES = ((0.0, "rgba(0, 114, 178, 0)"), (1.0, "rgba(0, 114, 178, 1)"))
 _CELL_PIXELS = 26
+
+
+def escaped(text: str) -> str:
+    """The text as Plotly shows it letter by letter; `html.unescape` takes it back, as on a click."""
+    return html.escape(text, quote=False).replace("$", "&#36;")  # $...$ would be a formula for MathJax
+
+
+def escaped_looks(looks: Mapping[str, Appearance]) -> dict[str, Appearance]:
+    """The models' looks with titles that Plotly shows letter by letter: they may hold a template or a base's name."""
+    return {model: replace(look, title=escaped(look.title)) for model, look in looks.items()}
 
 
 def _layout(figure: go.Figure, height: int, **more: object) -> go.Figure:
@@ -110,6 +125,35 @@ def model_intervals(rows: Sequence[tuple[Appearance, float, float, float]], unit
     return _layout(figure, 90 + 38 * len(rows))
 
 
+def interval_bars(rows: Sequence[tuple[Appearance, float, float, float]]) -> dict[str, object]:
+    """The same as an ECharts option, which a page draws much sooner than its first Plotly chart."""
+    looks = [look for look, *_ in rows]
+    bars = [
+        {"value": round(100 * (high - low), 2), "itemStyle": {"color": look.colour, "borderRadius": 4}}
+        for look, _, low, high in rows
+    ]
+    signs = [
+        {"value": [round(100 * value, 1), i], "symbol": _ECHARTS[look.kind], "itemStyle": {"color": look.colour},
+         "label": {"formatter": f"{100 * value:.1f} %"}}
+        for i, (look, value, _, _) in enumerate(rows)
+    ]  # fmt: skip
+    hidden = {"type": "bar", "stack": "interval", "silent": True, "barWidth": 6}
+    return {
+        "animation": False,
+        "grid": {"left": 8, "right": 28, "top": 8, "bottom": 24, "containLabel": True},
+        "xAxis": {"type": "value", "min": 0, "max": 100, "axisLabel": {"formatter": "{value} %", "fontSize": 13}},
+        "yAxis": {"type": "category", "inverse": True, "data": [look.signed for look in looks],
+                  "axisLabel": {"fontSize": 13}},
+        "series": [
+            hidden | {"data": [round(100 * low, 2) for _, _, low, _ in rows], "itemStyle": {"color": "transparent"}},
+            hidden | {"data": bars},
+            {"type": "scatter", "data": signs, "symbolSize": 15, "silent": True,
+             "label": {"show": True, "position": "top", "fontSize": 13}},
+        ],
+    }  # fmt: skip
+
+
+_ECHARTS = {"base": "circle", "captions": "triangle", "labels": "rect"}
 _SYMBOLS = {"base": "circle", "captions": "triangle-up", "labels": "square"}
 
 

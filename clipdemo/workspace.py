@@ -9,7 +9,7 @@
     comparisons/ID/   comparison.json
     sweeps/ID/        sweep.json                                         many runs on parts of a sample
     interpolations/ID/   weights between a base and a run
-    maps/ID/          map.npz, map.json                              a sample in two dimensions, by `projection`
+    maps/ID/          map.npz, map.json                                  a sample in two dimensions, by `projection`
     jobs/ID/          job.json, progress.json, log.txt, alive, result.json   one process each, see `jobs`
     cache/            can be deleted at any time
 

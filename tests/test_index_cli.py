@@ -52,7 +52,7 @@ def test_build_is_a_job_and_says_what_it_has_built(index, place, sample):
     assert run.exit_code == 0, run.output
     assert run.stdout.splitlines() == ["pictures: 60 rows, exact", "captions: 60 rows, exact"]
     job = list_jobs(place)[0]
-    assert job.state == "finished" and job.asked["sample_id"] == sample.id
+    assert job.state == "finished" and job.asked["settings"]["sample_id"] == sample.id
     assert len(place.names("indexes")) == 2
 
 

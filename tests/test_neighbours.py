@@ -354,6 +354,13 @@ def test_who_gets_other_neighbours_has_moved_most(space):
     assert found["moved"].iloc[1] <= 1 / 29 + 1e-9
 
 
+def test_among_more_equal_pictures_than_neighbours_nobody_moves(space):
+    rows = unit(0, 60)
+    rows[10:40] = rows[10]
+    still = finish(most_moved(with_rows(space, rows), with_rows(space, rows), everything(space), k=5))
+    assert (still["moved"] == 0).all()
+
+
 def test_equal_movers_come_by_their_captions_rank(space):
     pictures, texts = unit(0, 60), unit(1, len(space.captions))
     better = pictures.copy()

@@ -16,6 +16,7 @@ import pandas as pd
 from filelock import FileLock
 
 from clipdemo.comparison import compare
+from clipdemo.embeddings import model_id
 from clipdemo.evaluation import (
     RETRIEVAL_COLUMNS,
     RetrievalRanks,
@@ -28,6 +29,7 @@ from clipdemo.images import encode_png
 from clipdemo.jobs import Job, create_job
 from clipdemo.models import open_model
 from clipdemo.records import (
+    BUILT_IN_BASE,
     DEFAULT_TEMPLATE,
     MODES,
     SPLITS,
@@ -206,7 +208,7 @@ def make_evaluation(
     n = len(test)
     if scores is None:
         scores = made_up_scores(sample, name) if labelled else np.empty((n, 0))
-    key = f"{key or name}-{sample.content_hash[:8]}"
+    key = f"{model_id(run, BUILT_IN_BASE)}-{key or name}{sample.content_hash[:8]}"
     ranks = None
     if "captions" in sample.texts:
         _, text_of = distinct(test["caption"].tolist())

@@ -5,7 +5,6 @@ Plotly reads texts as a little HTML (<b>, <a href>, <br>), so names go in as ent
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from clipdemo.appearance import Appearance
 from clipdemo.evaluation import confusion
 from clipdemo.leaderboard import Estimate
 from clipdemo.reporting.findings import Findings
+from clipdemo.result_charts import escaped, escaped_looks
 
 PAGE_PIXELS = 860  # height of a chart that fills a printed page, as in report.js
 MOST_CELLS_A_SIDE = 60  # a larger matrix cannot be read; its CSV can
@@ -55,13 +55,8 @@ def all_charts(charts: Charts) -> list[Chart]:
     return [chart for section in charts.values() for chart in section]
 
 
-def escaped(text: str) -> str:
-    """The text as Plotly shows it letter by letter."""
-    return html.escape(text, quote=False).replace("$", "&#36;")  # $...$ would be a formula for MathJax
-
-
 def _looks(findings: Findings) -> dict[str, Appearance]:
-    return {model: replace(look, title=escaped(look.title)) for model, look in findings.looks.items()}
+    return escaped_looks(findings.looks)
 
 
 def _models(findings: Findings) -> Iterator[Chart]:

@@ -15,7 +15,8 @@ from clipdemo import charts
 from clipdemo.answers import Answers, answers_of
 from clipdemo.comparison import all_predictions
 from clipdemo.comparison import reworded as reworded_predictions
-from clipdemo.errors import ClipDemoError
+from clipdemo.embeddings import model_id
+from clipdemo.errors import ClipDemoError, ComparisonError
 from clipdemo.evaluation import Calibration, macro_top1, ranks, right_per_class, scores_of
 from clipdemo.interpolation import Interpolation, find_interpolation
 from clipdemo.leaderboard import Leaderboard, leaderboard, per_class
@@ -257,6 +258,8 @@ def _model(root: str, name: str, _of: Evaluation) -> Clip:
     from clipdemo.models import open_model  # imports torch: not before somebody needs a model
 
     run = load_run(Workspace(root), _of.run) if _of.run else None
+    if model_id(run, _of.base) != name:
+        raise ComparisonError(f"the weights of {_of.run or _of.base} are others than those measured: measure it again")
     clip = open_model(_of.base, run.weights if run else None)
     gc.freeze()
     return clip
@@ -269,10 +272,11 @@ def reworded(
     template: str,
     wordings: Mapping[str, tuple[str, ...]],
     split: Split,
+    without: frozenset[str],
 ) -> dict[str, float]:
-    """Top-1, top-3 and macro top-1 of a model with other sentences for the classes."""
+    """Top-1, top-3 and macro top-1 of a model with other sentences for the classes, NaN where no picture counts."""
     wanted = tuple(sorted(wordings.items()))
-    return _reworded(str(workspace.root), of.predictions, template, wanted, split, of, on)
+    return _reworded(str(workspace.root), of.predictions, template, wanted, split, without, of, on)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
@@ -282,11 +286,13 @@ def _reworded(
     template: str,
     wordings: tuple[tuple[str, tuple[str, ...]], ...],
     split: Split,
+    without: frozenset[str],
     _of: Evaluation,
     _on: Sample,
 ) -> dict[str, float]:
     place = Workspace(root)
     found = finish(reworded_predictions(model(place, _of), _of, _on, place, template, dict(wordings), split))
+    found = found[~found["id"].isin(without)]
     scores, target, names = scores_of(found)
     rank = ranks(scores, target)
     right, n = right_per_class(rank == 0, target, len(names))

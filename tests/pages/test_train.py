@@ -1,6 +1,7 @@
 import pytest
 
 from clipdemo.jobs import load_job
+from clipdemo.presets import enough_epochs
 from clipdemo.queues import default_device, enqueue, waiting
 from clipdemo.records import MODES, RunConfig, Step, paper_learning_rate
 from clipdemo.training import estimate
@@ -210,7 +211,7 @@ def measure(app):
 
 def test_time_is_that_of_an_earlier_run_and_memory_can_be_measured(open_page, full, launched):
     app = open_page("train")
-    assert "About 30 s, as long as the last run like it took an epoch" in text_of(app)
+    assert "About 2 min 00 s, as long as the last run like it took an epoch" in text_of(app)
     measure(app).click().run()
     ((command, arguments, settings),) = launched
     assert command == "estimate"
@@ -249,7 +250,8 @@ def test_a_measurement_that_is_going_says_where_it_is(open_page, full, workspace
 
 
 def test_a_measurement_that_failed_says_why_and_can_be_tried_again(open_page, full, workspace):
-    settings = {"sample_id": full.id, "runs": [RunConfig(mode="captions").model_dump(mode="json")]}
+    config = RunConfig(mode="captions", epochs=enough_epochs(full.sizes["train"]))
+    settings = {"sample_id": full.id, "runs": [config.model_dump(mode="json")]}
     factory.make_job(workspace, "estimate", settings, result={"state": "failed", "message": "memory ran out"})
     app = open_page("train")
     assert "It could not be measured: memory ran out" in text_of(app)

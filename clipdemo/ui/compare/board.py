@@ -58,8 +58,8 @@ def _numbers(shown: Shown) -> None:
         with grid.cell():
             st.subheader("Top-1 with its 95 % interval", anchor=False)
             rows = [(shown.looks[s.model], s.top1.value, s.top1.low, s.top1.high) for s in shown.board.standings]
-            st.plotly_chart(
-                result_charts.model_intervals(rows), key="intervals", config=widgets.chart_config("intervals"),
+            st.echarts_chart(
+                result_charts.interval_bars(rows), height=60 + 52 * len(rows), key="intervals",
                 alt="Top-1 of each model with its 95 % interval",
             )  # fmt: skip
         with grid.cell():

@@ -28,7 +28,7 @@ def draw(shown: Shown) -> None:
         for name in ("learned", "fitted")
     }
     st.plotly_chart(
-        result_charts.reliability(found[which], shown.looks),
+        result_charts.reliability(found[which], shown.chart_looks),
         key=f"reliability {which}",
         config=widgets.chart_config("reliability"),
         alt="Confidence against how often answers are right",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import streamlit as st
 
 from clipdemo import result_charts
@@ -24,7 +26,11 @@ def draw(shown: Shown) -> None:
             of = st.selectbox("of", tuned, len(tuned) - 1, format_func=lambda m: shown.looks[m].signed, width=260)
     names = result_charts.ordered_classes(shown.classes, order, of)
     event = st.plotly_chart(
-        result_charts.class_bars(shown.classes, shown.looks, names),
+        result_charts.class_bars(
+            shown.classes.assign(**{"class": shown.classes["class"].map(result_charts.escaped)}),
+            shown.chart_looks,
+            [result_charts.escaped(name) for name in names],
+        ),
         key=f"classes {shown.comparison.id} {order} {of}",
         on_select="rerun",
         selection_mode="points",
@@ -36,7 +42,7 @@ def draw(shown: Shown) -> None:
         "to tell. A click on a bar shows its class’s pictures."
     )
     if points := event["selection"]["points"]:
-        label = str(points[0]["customdata"][0])
+        label = html.unescape(str(points[0]["customdata"][0]))
         if label in names:
             st.subheader(f"{widgets.plain(label)}: its test pictures", anchor=False)
             cards(shown, shown.answers.of_class(label), key=f"cards {shown.comparison.id} {label}")

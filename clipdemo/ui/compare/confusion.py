@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import streamlit as st
 
@@ -26,7 +28,7 @@ def draw(shown: Shown) -> None:
             with grid.cell():
                 st.markdown(f"**{tables.signed(look)}**")
                 event = st.plotly_chart(
-                    result_charts.confusion_matrix(counts, answers.classes),
+                    result_charts.confusion_matrix(counts, [result_charts.escaped(name) for name in answers.classes]),
                     key=f"confusion {model}",
                     on_select="rerun",
                     selection_mode="points",
@@ -34,7 +36,8 @@ def draw(shown: Shown) -> None:
                     alt=f"Confusion matrix of {look.title}",
                 )
             if points := event["selection"]["points"]:
-                clicked = _newest(model, tuple(points[0]["customdata"][:2])) or clicked
+                cell = tuple(html.unescape(str(name)) for name in points[0]["customdata"][:2])
+                clicked = _newest(model, cell) or clicked
     if clicked is None:
         return
     model, (label, answer) = clicked
@@ -54,4 +57,4 @@ def _newest(model: str, cell: tuple[str, str]) -> tuple[str, tuple[str, str]] | 
     if seen.get(model) != cell:
         seen[model] = cell
         st.session_state["confusion_clicked"] = (model, cell)
-    return st.session_state["confusion_clicked"] if st.session_state.get("confusion_clicked") else None
+    return st.session_state.get("confusion_clicked")

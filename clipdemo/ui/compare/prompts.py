@@ -78,8 +78,8 @@ def _numbers(shown: Shown, template: str, wordings: dict[str, tuple[str, ...]], 
     """Top-1, top-3 and macro top-1 a model, with the change against the saved sentences."""
     rows = []
     for model in shown.comparison.models:
-        now = cached.reworded(shown.workspace, model, shown.sample, template, wordings, split)
-        before = cached.reworded(shown.workspace, model, shown.sample, model.template, {}, split)
+        now = cached.reworded(shown.workspace, model, shown.sample, template, wordings, split, shown.without)
+        before = cached.reworded(shown.workspace, model, shown.sample, model.template, {}, split, shown.without)
         row = {"Model": tables.signed(shown.looks[model.predictions])}
         for name in ("Top-1", "Top-3", "Macro top-1"):
             change = tables.points(now[name] - before[name])

@@ -14,6 +14,7 @@ from clipdemo.comparison import load_comparison
 from clipdemo.errors import ClipDemoError
 from clipdemo.leaderboard import Leaderboard
 from clipdemo.records import Comparison
+from clipdemo.result_charts import escaped_looks
 from clipdemo.sampling import Sample
 from clipdemo.ui import cached
 from clipdemo.workspace import Workspace
@@ -36,6 +37,11 @@ class Shown:
     def looks(self) -> dict[str, Appearance]:
         """Each model's name and colour, by its evaluation's id."""
         return appearances(self.comparison)
+
+    @cached_property
+    def chart_looks(self) -> dict[str, Appearance]:
+        """The same for Plotly's charts."""
+        return escaped_looks(self.looks)
 
     @property
     def predictions(self) -> Mapping[str, pd.DataFrame]:
