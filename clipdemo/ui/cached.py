@@ -6,7 +6,9 @@ import gc
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -18,6 +20,7 @@ from clipdemo.comparison import reworded as reworded_predictions
 from clipdemo.embeddings import model_id
 from clipdemo.errors import ClipDemoError, ComparisonError
 from clipdemo.evaluation import Calibration, macro_top1, ranks, right_per_class, scores_of
+from clipdemo.images import decode, fit_square
 from clipdemo.interpolation import Interpolation, find_interpolation
 from clipdemo.leaderboard import Leaderboard, leaderboard, per_class
 from clipdemo.leaderboard import calibrations as leaderboard_calibrations
@@ -29,6 +32,9 @@ from clipdemo.sweep import SweepResult, Worth
 from clipdemo.sweep import worth as worth_of_sweep
 from clipdemo.training.runs import Run, load_run, readable_runs, run_id
 from clipdemo.workspace import Workspace
+
+if TYPE_CHECKING:
+    from clipdemo.neighbours import Neighbourhood
 
 _TAIL_BYTES = 256  # before the place where reading stopped: a file that has others there is another file
 _FREEZE_LINES = 5000
@@ -250,19 +256,51 @@ def _calibrations(
 
 def model(workspace: Workspace, of: Evaluation) -> Clip:
     """The network that an evaluation measured, for encoding only. Raises `TrainingError` when its run is gone."""
-    return _model(str(workspace.root), of.predictions.rpartition("-")[0], of)
+    run = load_run(workspace, of.run) if of.run else None
+    if model_id(run, of.base) != of.predictions.rpartition("-")[0]:
+        raise ComparisonError(f"the weights of {of.run or of.base} are others than those measured: measure it again")
+    return _model(model_id(run, of.base), run.weights if run else None, of.base)
 
 
 @st.cache_resource(max_entries=6, show_spinner="Opening the model…")
-def _model(root: str, name: str, _of: Evaluation) -> Clip:
+def _model(name: str, _weights: Path | None, _base: str) -> Clip:
     from clipdemo.models import open_model  # imports torch: not before somebody needs a model
 
-    run = load_run(Workspace(root), _of.run) if _of.run else None
-    if model_id(run, _of.base) != name:
-        raise ComparisonError(f"the weights of {_of.run or _of.base} are others than those measured: measure it again")
-    clip = open_model(_of.base, run.weights if run else None)
+    clip = open_model(_base, _weights)
     gc.freeze()
     return clip
+
+
+def neighbourhood(workspace: Workspace, on: Sample, run: Run | None, base: str) -> Neighbourhood | None:
+    """A sample's pictures and texts as a model sees them; None while its index has not been built."""
+    from clipdemo.neighbours import is_ready
+
+    name = model_id(run, base)
+    clip = _model(name, run.weights if run else None, base)
+    if not is_ready(clip, name, on, workspace):
+        return None
+    return _neighbourhood(str(workspace.root), name, on.content_hash, clip, on)
+
+
+@st.cache_resource(max_entries=12, show_spinner="Opening the index…")
+def _neighbourhood(root: str, name: str, content_hash: str, _clip: Clip, _on: Sample) -> Neighbourhood:
+    from clipdemo.neighbours import neighbourhood as opened
+
+    return finish(opened(_clip, name, _on, Workspace(root)))
+
+
+def stand_out(base: Neighbourhood, tuned: Neighbourhood, kind: Literal["moved", "worst"]) -> pd.DataFrame:
+    """Test pictures that fine-tuning moved most, or whose caption the tuned model finds worst."""
+    names = tuple(model.pictures.card.model_dump_json() for model in (base, tuned))
+    return _stand_out(names, kind, base, tuned)
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing neighbours…")
+def _stand_out(names: tuple[str, str], kind: str, _base: Neighbourhood, _tuned: Neighbourhood) -> pd.DataFrame:
+    from clipdemo.neighbours import most_moved, worst_matched
+
+    places = _base.sample.rows("test").index.to_numpy()
+    return finish(most_moved(_base, _tuned, places) if kind == "moved" else worst_matched(_tuned, places))
 
 
 def reworded(
@@ -329,3 +367,8 @@ def report_files(workspace: Workspace, of: Comparison, without: frozenset[str], 
     from clipdemo.reporting import report_zip
 
     return report_zip(workspace, of, without, pictures)
+
+
+def preview(data: bytes, name: str) -> np.ndarray:
+    """A picture of a visitor's as the models are shown it, larger. Raises `PictureError`."""
+    return fit_square(decode(data, name), 448)

@@ -33,6 +33,9 @@ STAGE_TITLES = {
     "evaluate base": "Measure the base model",
     "evaluate captions": "Measure the captions model",
     "evaluate labels": "Measure the labels model",
+    "embeddings": "Encode the pictures",
+    "index of pictures": "Index the pictures",
+    "index of captions": "Index the captions",
     "sweep": "All runs of the sweep",
     "interpolate": "Mix and measure",
 }

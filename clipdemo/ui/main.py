@@ -19,6 +19,7 @@ page = st.navigation(
         st.Page(state.PAGES["data"], title="Data", icon=":material/photo_library:", url_path="data"),
         st.Page(state.PAGES["train"], title="Train", icon=":material/model_training:", url_path="train"),
         st.Page(state.PAGES["compare"], title="Compare", icon=":material/leaderboard:", url_path="compare"),
+        st.Page(state.PAGES["explore"], title="Explore", icon=":material/travel_explore:", url_path="explore"),
     ],
     position="top",
 )

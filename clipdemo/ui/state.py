@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import streamlit as st
 
@@ -11,11 +11,11 @@ from clipdemo.records import RunConfig
 from clipdemo.survey import Survey
 from clipdemo.workspace import Workspace
 
-Kind = Literal["sample", "comparison", "job", "section"]
-Page = Literal["home", "data", "train", "compare"]
+Kind = Literal["sample", "comparison", "job", "section", "picture"]
+Page = Literal["home", "data", "train", "compare", "explore"]
 
 _FOLDER = Path(__file__).resolve().parent.parent.parent / "pages"
-PAGES: dict[Page, Path] = {name: _FOLDER / f"{name}.py" for name in ("home", "data", "train", "compare")}
+PAGES: dict[Page, Path] = {name: _FOLDER / f"{name}.py" for name in get_args(Page)}
 
 BASIC = ("epochs", "batch_size", "learning_rate", "patience")  # widgets of the Train page, named like the settings
 LEARNING_RATE, BATCH_SIZE = "learning_rate", "batch_size"
@@ -26,6 +26,7 @@ FOLLOW, SHOWN = "follow", "shown"  # whether live curves move on, and how many l
 GALLERY_PAGE = "gallery_page"
 SECTION = "compare_section"
 WITHOUT_MARKED = "without_marked"
+PLACE = "place"  # of the picture that Explore looks at, in the sample's manifest
 
 MAX_UPLOAD_MEGABYTES = 1024  # an upload is held in memory until it is written down
 
