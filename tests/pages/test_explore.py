@@ -74,7 +74,7 @@ def test_words_find_pictures(open_page, indexed):
     app.segmented_control[0].set_value("words").run()
     next(t for t in app.text_input if t.label == "Words").set_value("a bright disc").run()
     assert not app.exception and not app.error
-    scores = [caption.value for caption in app.caption if caption.value[:2] in ("0.", "-0")]
+    scores = [float(caption.value.split()[0]) for caption in app.caption if caption.value[:2] in ("0.", "-0")]
     assert len(scores) == 8 and scores == sorted(scores, reverse=True)
 
 
