@@ -45,6 +45,7 @@ def test_from_homes_button_to_the_finished_table(visit, workspace):
     for row, model in zip(rows.all(), comparison.models, strict=True):
         expect(row).to_contain_text(percent(model.top1))
         expect(row).to_contain_text(f"{model.n:,}")
+    page.get_by_text("Classes", exact=True).click()
     expect(page.get_by_test_id("stPlotlyChart").locator("svg").first).to_be_visible()
 
 
