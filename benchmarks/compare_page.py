@@ -33,7 +33,7 @@ from tools.serving import launch, served, settled
 CHART = ".js-plotly-plot .main-svg"
 CONTENT = {  # what a visitor came for
     "nothing": "text=There is no comparison yet",
-    "board": CHART,
+    "board": "canvas",
     "classes": CHART,
     "confusion": CHART,
     "pictures": "[data-testid=stImage] img",
