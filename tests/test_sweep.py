@@ -448,7 +448,9 @@ def test_a_sweep_survives_the_command_line(sizes, seeds, epochs, rate, modes):
     runs = tuple(RunConfig(mode=mode, epochs=epochs, learning_rate=rate) for mode in modes)
     config = SweepConfig(sample="some-sample", sizes=tuple(sorted(sizes)), seeds=tuple(seeds), runs=runs)
     params = typer.main.get_command(app).commands["sweep"].make_context("sweep", sweep_arguments(config)).params
-    settings = {name: params[name] for name in RunConfig.model_fields if name in params and params.get(name) is not None}
+    settings = {
+        name: params[name] for name in RunConfig.model_fields if name in params and params.get(name) is not None
+    }
     again = SweepConfig(
         sample=params["sample"],
         sizes=_numbers("sizes", params["sizes"]),
