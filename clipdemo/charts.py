@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from clipdemo.appearance import COLOURS
 from clipdemo.records import CONTEXT_TOKENS, SPLITS, CleaningReport, Mode, Step, percent
 
-_SYMBOLS = {"base": "circle", "captions": "triangle", "labels": "rect"}  # of ECharts
+SYMBOLS = {"base": "circle", "captions": "triangle", "labels": "rect"}  # of ECharts
 
 SPLIT_COLOURS = {"train": "#009E73", "validation": "#CC79A7", "test": "#E69F00"}
 _SPLIT_SYMBOLS = {"train": "diamond", "validation": "triangle-up-open", "test": "circle"}
@@ -190,7 +190,7 @@ def _line(mode: Mode, column: str) -> dict[str, object]:
         "encode": {"x": "epoch", "y": column, "tooltip": [column]},
         "connectNulls": True,
         "color": COLOURS[mode][0],
-        "symbol": _SYMBOLS[mode],
+        "symbol": SYMBOLS[mode],
         "symbolSize": 8,
         "lineStyle": {"width": 2},
     }

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -22,12 +21,12 @@ import numpy as np
 from clipdemo.models import Clip, base_digest, files_digest
 from clipdemo.pixels import sample_pixels
 from clipdemo.progress import Activity, Progress
-from clipdemo.prompts import Wordings, prompts_of
+from clipdemo.prompts import Wordings, averaged, prompts_of
 from clipdemo.records import DEFAULT_TEMPLATE, SPLITS, Split
 from clipdemo.sampling import Sample
 from clipdemo.tokens import tokenizer_digest
 from clipdemo.training.runs import Run
-from clipdemo.workspace import Workspace, atomic_write, disk_errors, read_json, write_json
+from clipdemo.workspace import Workspace, atomic_write, disk_errors, file_state, read_json, write_json
 
 logger = logging.getLogger(__name__)
 STEP = 1024  # pictures between two reports, and that a killed process loses at most
@@ -159,8 +158,7 @@ def class_embeddings(
     prompts = [prompts_of(label, template, wordings) for label in classes]
     sentences = [sentence for of_class in prompts for sentence in of_class]
     features = yield from text_embeddings(clip, model, sentences, workspace, stage)
-    starts = np.cumsum([0, *(len(of_class) for of_class in prompts[:-1])])
-    return unit_rows(np.add.reduceat(features, starts, axis=0))  # the direction of the sum is the mean's
+    return averaged(features, prompts)
 
 
 # ---- what is kept
@@ -183,8 +181,7 @@ def rows_digest(rows: np.ndarray) -> str:
     whole = np.load(file, mmap_mode="r") if file else None
     if whole is None or (rows.shape, rows.strides, rows.dtype) != (whole.shape, whole.strides, whole.dtype):
         return _digest(rows)  # not all of a file
-    state = os.stat(file)
-    return _file_digest(str(file), (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+    return _file_digest(str(file), file_state(file))
 
 
 @lru_cache(maxsize=256)

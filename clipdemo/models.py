@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipdemo.errors import ModelError
-from clipdemo.prompts import Wordings, prompts_of
+from clipdemo.prompts import Wordings, averaged, prompts_of
 from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE
 
 if TYPE_CHECKING:
@@ -100,10 +100,7 @@ class Clip:
     ) -> np.ndarray:
         """float32 (n_classes, dim): what stands for each class, the mean of its sentences where there are several."""
         prompts = [prompts_of(label, template, wordings) for label in classes]
-        features = self.encode_texts([sentence for sentences in prompts for sentence in sentences])
-        starts = np.cumsum([0, *(len(sentences) for sentences in prompts[:-1])])
-        total = np.add.reduceat(features, starts, axis=0)  # its direction is the mean's
-        return total / np.linalg.norm(total, axis=1, keepdims=True)
+        return averaged(self.encode_texts([sentence for sentences in prompts for sentence in sentences]), prompts)
 
     @property
     def logit_scale(self) -> float:

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from clipdemo.appearance import COLOURS, SIGNS, TITLES, Appearance
-from clipdemo.charts import best_step, thinned
+from clipdemo.charts import SYMBOLS, best_step, thinned
 from clipdemo.interpolation import Interpolation
 from clipdemo.records import Step
 from clipdemo.sweep import SweepResult, Worth
@@ -133,7 +133,7 @@ def interval_bars(rows: Sequence[tuple[Appearance, float, float, float]]) -> dic
         for look, _, low, high in rows
     ]
     signs = [
-        {"value": [round(100 * value, 1), i], "symbol": _ECHARTS[look.kind], "itemStyle": {"color": look.colour},
+        {"value": [round(100 * value, 1), i], "symbol": SYMBOLS[look.kind], "itemStyle": {"color": look.colour},
          "label": {"formatter": f"{100 * value:.1f} %"}}
         for i, (look, value, _, _) in enumerate(rows)
     ]  # fmt: skip
@@ -153,7 +153,6 @@ def interval_bars(rows: Sequence[tuple[Appearance, float, float, float]]) -> dic
     }  # fmt: skip
 
 
-_ECHARTS = {"base": "circle", "captions": "triangle", "labels": "rect"}
 _SYMBOLS = {"base": "circle", "captions": "triangle-up", "labels": "square"}
 
 

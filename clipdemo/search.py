@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -42,7 +41,7 @@ from clipdemo.embeddings import rows_digest, unit_rows
 from clipdemo.errors import BadSettings
 from clipdemo.progress import Activity, Progress
 from clipdemo.records import Fraction, Record
-from clipdemo.workspace import Workspace, disk_errors, read_json, write_json
+from clipdemo.workspace import Workspace, disk_errors, file_state, read_json, write_json
 
 if TYPE_CHECKING:
     import faiss
@@ -491,8 +490,7 @@ def _open(rows: np.ndarray, workspace: Workspace, name: str, kind: Kind | None) 
 
 def file_digest(path: Path) -> str:
     """32 hexadecimal digits of a file's content, computed once for each state of it."""
-    state = os.stat(path)
-    return _file_digest(str(path), (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+    return _file_digest(str(path), file_state(path))
 
 
 @lru_cache(maxsize=256)

@@ -138,6 +138,12 @@ def _modified(path: Path) -> float:
         return 0.0
 
 
+def file_state(path: Path | str) -> tuple[int, ...]:
+    """What changes when a file is replaced or written: under an equal state its content need not be read again."""
+    state = os.stat(path)
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turns what the operating system says about a disk into one clear line."""

@@ -12,6 +12,7 @@ from clipdemo.options import Settings, takes
 from clipdemo.presets import configured
 from clipdemo.progress import Activity, finish
 from clipdemo.records import RunConfig
+from clipdemo.sampling import Sample, load_sample
 from clipdemo.training.runs import Run, run_id
 from clipdemo.workspace import Workspace
 
@@ -26,19 +27,14 @@ def train(
     job: JobOption = None,
 ) -> None:
     """Fine-tune one CLIP on a sample's training pictures. Prints the run's id. Several GPUs: start it with torchrun."""
-    from clipdemo.sampling import load_sample
-
     with plain_errors():
         place = Workspace(workspace)
-        available = load_sample(place, sample).sizes["train"]
-        _train(place, job, configured(preset, settings["mode"], settings, available), sample)
+        data = load_sample(place, sample)
+        _train(place, job, configured(preset, settings["mode"], settings, data.sizes["train"]), data)
 
 
-def _train(place: Workspace, job: str | None, config: RunConfig, sample: str) -> None:
+def _train(place: Workspace, job: str | None, config: RunConfig, data: Sample) -> None:
     """Fine-tunes in this process, once the device is free."""
-    from clipdemo.sampling import load_sample
-
-    data = load_sample(place, sample)
     if int(os.environ.get("RANK", 0)):  # one of torchrun's processes that neither writes nor speaks
         from clipdemo.training.loop import train as fine_tune
 
@@ -69,7 +65,7 @@ def resume(
     with plain_errors():
         place = Workspace(workspace)
         run = load_run(place, name)
-        _train(place, job, run.config, run.sample)
+        _train(place, job, run.config, load_sample(place, run.sample))
 
 
 @app.command()
@@ -86,4 +82,4 @@ def extend(
         place = Workspace(workspace)
         run = load_run(place, name)
         longer = RunConfig(**run.config.model_dump() | {"epochs": epochs, "continues": run.id})
-        _train(place, job, longer, run.sample)
+        _train(place, job, longer, load_sample(place, run.sample))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from clipdemo.answers import Answers, answers_of
 from clipdemo.appearance import Appearance, appearances
-from clipdemo.comparison import load_predictions
+from clipdemo.comparison import all_predictions, load_predictions
 from clipdemo.errors import ClipDemoError
 from clipdemo.evaluation import Calibration
 from clipdemo.interpolation import Interpolation, find_interpolation
@@ -51,7 +51,7 @@ class Findings:
     @cached_property
     def predictions(self) -> dict[str, pd.DataFrame]:
         """Of all test pictures."""
-        return {model.predictions: load_predictions(self.workspace, model) for model in self.models}
+        return all_predictions(self.workspace, self.comparison)
 
     @cached_property
     def validation(self) -> dict[str, pd.DataFrame]:

@@ -31,7 +31,7 @@ from clipdemo.sampling import Sample, load_sample
 from clipdemo.sweep import SweepResult, Worth
 from clipdemo.sweep import worth as worth_of_sweep
 from clipdemo.training.runs import Run, load_run, readable_runs, run_id
-from clipdemo.workspace import Workspace
+from clipdemo.workspace import Workspace, file_state
 
 if TYPE_CHECKING:
     from clipdemo.neighbours import Neighbourhood
@@ -257,9 +257,20 @@ def _calibrations(
 def model(workspace: Workspace, of: Evaluation) -> Clip:
     """The network that an evaluation measured, for encoding only. Raises `TrainingError` when its run is gone."""
     run = load_run(workspace, of.run) if of.run else None
-    if model_id(run, of.base) != of.predictions.rpartition("-")[0]:
+    name = _weights_name(run, of.base)
+    if name != of.predictions.rpartition("-")[0]:
         raise ComparisonError(f"the weights of {of.run or of.base} are others than those measured: measure it again")
-    return _model(model_id(run, of.base), run.weights if run else None, of.base)
+    return _model(name, run.weights if run else None, of.base)
+
+
+def _weights_name(run: Run | None, base: str) -> str:
+    """`model_id`; a run's weights, which are hundreds of megabytes of a large model, are read once for each state."""
+    return _run_weights_name(run.id, file_state(run.weights), run) if run else model_id(None, base)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _run_weights_name(name: str, state: tuple[int, ...], _run: Run) -> str:
+    return model_id(_run, _run.config.base)
 
 
 @st.cache_resource(max_entries=6, show_spinner="Opening the model…")
@@ -275,7 +286,7 @@ def neighbourhood(workspace: Workspace, on: Sample, run: Run | None, base: str) 
     """A sample's pictures and texts as a model sees them; None while its index has not been built."""
     from clipdemo.neighbours import is_ready
 
-    name = model_id(run, base)
+    name = _weights_name(run, base)
     clip = _model(name, run.weights if run else None, base)
     if not is_ready(clip, name, on, workspace):
         return None
