@@ -9,5 +9,11 @@ import streamlit as st
 # The script is elsewhere so that Streamlit does not take pages/ for its old kind of pages: see clipdemo/ui/main.py.
 app = st.App(Path(__file__).resolve().parent / "clipdemo" / "ui" / "main.py")
 
-# What the first page imports is read while the server and the browser start, not after.
-threading.Thread(target=importlib.import_module, args=("clipdemo.ui.home",), daemon=True).start()
+
+def read_ahead() -> None:
+    """Imports what the pages import, the first one first, while the server and the browser start, not after."""
+    for page in ("home", "compare", "explore", "train", "data"):
+        importlib.import_module(f"clipdemo.ui.{page}")
+
+
+threading.Thread(target=read_ahead, daemon=True).start()

@@ -203,7 +203,7 @@ def animated_figure(
         {"label": f"▶ {_plain(titles[1])}", "method": "animate", "args": [names, animation]},
         {"label": f"◀ {_plain(titles[0])}", "method": "animate", "args": [names[::-1], animation]},
     ]
-    slider = {"steps": steps, "x": 0.42, "len": 0.58, "y": -0.04, "currentvalue": {"visible": False}, "pad": {"t": 24}}
+    slider = {"steps": steps, "x": 0.42, "len": 0.5, "y": -0.04, "currentvalue": {"visible": False}, "pad": {"t": 24}}
     return figure.update_layout(updatemenus=[button], sliders=[slider], margin={"b": 96})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import numpy as np
 from clipdemo.errors import ModelError
 from clipdemo.prompts import Wordings, averaged, prompts_of
 from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE
+from clipdemo.workspace import file_state
 
 if TYPE_CHECKING:
     import torch
@@ -186,8 +187,15 @@ def base_digest(base: str) -> str:
 
 
 def files_digest(*paths: Path) -> str:
-    """8 hexadecimal digits of the SHA-256 of the files' contents."""
+    """8 hexadecimal digits of the SHA-256 of the files' contents, which are read once for each state of them."""
+    return _files_digest(tuple((path, file_state(path)) for path in paths))
+
+
+@lru_cache(maxsize=256)
+def _files_digest(files: tuple[tuple[Path, tuple[int, ...]], ...]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
+    for path, _ in files:
+        with path.open("rb") as file:
+            for part in iter(lambda: file.read(1 << 20), b""):
+                digest.update(part)
     return digest.hexdigest()[:8]

@@ -21,5 +21,5 @@ with widgets.page("Explore", LEAD):
         sample = cached.sample(workspace, chosen)
         views = explore.choose_models(workspace, sample)
         if views and explore.prepared(workspace, sample, views):
-            explore.query(sample, views)
+            explore.look(workspace, sample, views)
         widgets.synthetic_note(sample.synthetic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,10 +31,12 @@ from clipdemo.sampling import Sample, load_sample
 from clipdemo.sweep import SweepResult, Worth
 from clipdemo.sweep import worth as worth_of_sweep
 from clipdemo.training.runs import Run, load_run, readable_runs, run_id
-from clipdemo.workspace import Workspace, file_state
+from clipdemo.workspace import Workspace
 
 if TYPE_CHECKING:
     from clipdemo.neighbours import Neighbourhood
+    from clipdemo.projection import Map, MapSettings
+    from clipdemo.ui.explore.views import View
 
 _TAIL_BYTES = 256  # before the place where reading stopped: a file that has others there is another file
 _FREEZE_LINES = 5000
@@ -257,20 +259,10 @@ def _calibrations(
 def model(workspace: Workspace, of: Evaluation) -> Clip:
     """The network that an evaluation measured, for encoding only. Raises `TrainingError` when its run is gone."""
     run = load_run(workspace, of.run) if of.run else None
-    name = _weights_name(run, of.base)
+    name = model_id(run, of.base)
     if name != of.predictions.rpartition("-")[0]:
         raise ComparisonError(f"the weights of {of.run or of.base} are others than those measured: measure it again")
     return _model(name, run.weights if run else None, of.base)
-
-
-def _weights_name(run: Run | None, base: str) -> str:
-    """`model_id`; a run's weights, which are hundreds of megabytes of a large model, are read once for each state."""
-    return _run_weights_name(run.id, file_state(run.weights), run) if run else model_id(None, base)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _run_weights_name(name: str, state: tuple[int, ...], _run: Run) -> str:
-    return model_id(_run, _run.config.base)
 
 
 @st.cache_resource(max_entries=6, show_spinner="Opening the model…")
@@ -286,7 +278,7 @@ def neighbourhood(workspace: Workspace, on: Sample, run: Run | None, base: str) 
     """A sample's pictures and texts as a model sees them; None while its index has not been built."""
     from clipdemo.neighbours import is_ready
 
-    name = _weights_name(run, base)
+    name = model_id(run, base)
     clip = _model(name, run.weights if run else None, base)
     if not is_ready(clip, name, on, workspace):
         return None
@@ -312,6 +304,23 @@ def _stand_out(names: tuple[str, str], kind: str, _base: Neighbourhood, _tuned: 
 
     places = _base.sample.rows("test").index.to_numpy()
     return finish(most_moved(_base, _tuned, places) if kind == "moved" else worst_matched(_tuned, places))
+
+
+def pca_map(views: Sequence[View], settings: MapSettings) -> Map:
+    """The map of several models by PCA. Raises `BadSettings` for a view that the sample has nothing for."""
+    names = tuple(view.space.pictures.card.model_dump_json() for view in views)
+    return _pca_map(names, settings.model_dump_json(), [view.space for view in views], settings)
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing the map…")
+def _pca_map(names: tuple[str, ...], told: str, _spaces: list[Neighbourhood], _settings: MapSettings) -> Map:
+    from clipdemo.embeddings import unit_rows
+    from clipdemo.projection import pca_map as mapped
+
+    pictures = {name: unit_rows(space.pictures.rows) for name, space in zip(names, _spaces, strict=True)}
+    texts = {name: space.classes for name, space in zip(names, _spaces, strict=True)}
+    target = _spaces[0].target
+    return mapped(pictures, texts, _settings, target if (target >= 0).all() else None)
 
 
 def reworded(

@@ -26,6 +26,7 @@ FOLLOW, SHOWN = "follow", "shown"  # whether live curves move on, and how many l
 GALLERY_PAGE = "gallery_page"
 SECTION = "compare_section"
 WITHOUT_MARKED = "without_marked"
+WAY = "explore_way"
 PLACE = "place"  # of the picture that Explore looks at, in the sample's manifest
 
 MAX_UPLOAD_MEGABYTES = 1024  # an upload is held in memory until it is written down

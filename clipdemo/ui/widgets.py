@@ -98,11 +98,11 @@ def checked(make: Callable[[], object]) -> object | None:
     return None
 
 
-def chart_config(name: str) -> dict[str, object]:
-    """A chart's bar with one button, which saves it as SVG under this name."""
+def chart_config(name: str, *tools: str) -> dict[str, object]:
+    """A chart's bar with Plotly's tools of these names, and one that saves it as SVG under this name."""
     return {
         "displaylogo": False,
-        "modeBarButtons": [["toImage"]],
+        "modeBarButtons": [[*tools, "toImage"]],
         "toImageButtonOptions": {"format": "svg", "filename": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")},
     }
 

@@ -4,6 +4,7 @@ from clipdemo.embeddings import model_id
 from clipdemo.models import open_model
 from clipdemo.neighbours import neighbourhood
 from clipdemo.progress import finish
+from clipdemo.projection import MapSettings, sample_map
 from clipdemo.records import BUILT_IN_BASE, RunConfig
 from tests import workspace_factory as factory
 from tests.pages.reading import text_of
@@ -83,3 +84,58 @@ def test_a_broken_picture_of_ones_own_is_one_line(open_page, indexed):
     app.segmented_control[0].set_value("own").run()
     app.file_uploader[0].set_value([("x.png", b"not a picture", "image/png")]).run()
     assert not app.exception and len(app.error) == 1
+
+
+def test_the_map_is_drawn_at_once_and_a_brush_opens_its_pictures(open_page, indexed):
+    app = open_page("explore", section="map")
+    assert not app.exception and not app.error
+    assert app.query_params["section"] == "map"
+    text = text_of(app)
+    assert "of the variance" in text and "Why do the sentences lie apart?" in text
+    rows = indexed.manifest.index[:3]
+    points = [{"customdata": [int(row)]} for row in [*rows, rows[0]]]
+    key = f"map {indexed.id} pca together"
+    app.session_state[key] = {"selection": {"points": points}}
+    app.run()
+    assert not app.exception and "3 pictures" in text_of(app)
+
+
+def test_rows_of_a_brush_that_the_sample_does_not_have_are_nobody(open_page, indexed):
+    app = open_page("explore", section="map")
+    app.session_state[f"map {indexed.id} pca together"] = {"selection": {"points": [{"customdata": [10**6]}]}}
+    app.run()
+    assert not app.exception and not any("pictures" in heading.value for heading in app.subheader)
+
+
+@pytest.mark.parametrize("view", ["apart", "gap"])
+def test_every_view_of_the_map_says_what_it_shows(open_page, indexed, view):
+    app = open_page("explore", section="map")
+    next(c for c in app.segmented_control if c.label == "Pictures and sentences").set_value(view).run()
+    assert not app.exception and not app.error
+    assert ("the gap is not in this picture" in text_of(app)) == (view == "apart")
+
+
+@pytest.mark.parametrize("colours", ["answer", "one"])
+def test_points_can_be_coloured_otherwise(open_page, indexed, colours):
+    app = open_page("explore", section="map")
+    next(c for c in app.segmented_control if c.label == "Colours").set_value(colours).run()
+    assert not app.exception and not app.error
+
+
+def test_umap_is_laid_out_by_a_job_and_shown_when_it_is_there(open_page, indexed, launched, workspace):
+    app = open_page("explore", section="map")
+    next(c for c in app.segmented_control if c.label == "Map by").set_value("umap").run()
+    assert "in a process of its own" in text_of(app)
+    button(app, "Lay it out").click().run()
+    [(command, arguments, _)] = launched
+    assert (command, arguments) == (
+        "map", ["--sample", indexed.id, "--base", "builtin", "--method", "umap", "--view", "together"]
+    )  # fmt: skip
+    finish(sample_map(indexed, workspace, settings=MapSettings(method="umap")))
+    app.run()
+    assert not app.exception and "UMAP keeps who lies near whom" in text_of(app)
+
+
+def test_an_unknown_section_in_the_address_starts_from_a_picture(open_page, indexed):
+    app = open_page("explore", section="<script>")
+    assert not app.exception and "Nearest pictures" in text_of(app)

@@ -1,21 +1,15 @@
-"""The parts of the Explore page."""
+"""What lies near a picture, near words, or near a picture of one's own."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 
-from clipdemo import jobs
-from clipdemo.appearance import Appearance, of_kind
-from clipdemo.errors import ClipDemoError
 from clipdemo.neighbours import (
-    NearPicture,
     NearText,
-    Neighbourhood,
     allowed,
     image_vector,
     near_captions,
@@ -25,111 +19,22 @@ from clipdemo.neighbours import (
     pictures_of_text,
     texts_of_picture,
 )
-from clipdemo.records import BUILT_IN_BASE, SPLITS
+from clipdemo.records import SPLITS
 from clipdemo.sampling import Sample
-from clipdemo.training.runs import Run, readable_runs
-from clipdemo.ui import cached, live, state, tables, widgets
-from clipdemo.ui.live import Look
-from clipdemo.workspace import Workspace
+from clipdemo.ui import cached, state, tables, widgets
+from clipdemo.ui.explore.thumbnails import PICTURES, rows_of_pictures
+from clipdemo.ui.explore.views import View
 
-COMMANDS = ("index",)
-_BASE = "base"
-_TEXTS, _PICTURES = 5, 8  # shown a model
-_QUERIES = {
-    "picture": ":material/image: A picture of the sample",
-    "words": ":material/edit: Words",
-    "own": ":material/upload: A picture of mine",
-}
+_TEXTS = 5  # shown a model
 _ORDERS = {"any": "the sample’s order", "moved": "most moved by fine-tuning", "worst": "worst matched captions"}
 
 
-@dataclass
-class View:
-    """A model through which the sample is looked at; `space` is there once its index is built."""
-
-    run: Run | None
-    base: str
-    look: Appearance
-    space: Neighbourhood | None = None
-
-
-def choose_models(workspace: Workspace, sample: Sample) -> list[View]:
-    """The base model and up to two runs of the sample, by choice the newest of each kind."""
-    runs = {run.id: run for run in readable_runs(workspace) if run.sample == sample.id and run.result}
-    newest = [next((name for name, run in runs.items() if run.config.mode == mode), None) for mode in sample.texts]
-    chosen = st.multiselect(
-        "Models", [_BASE, *runs], [_BASE, *filter(None, newest)], max_selections=3, key=f"models {sample.id}",
-        format_func=lambda name: "Base" if name == _BASE else f"{runs[name].config.mode} · {runs[name].name}",
-    )  # fmt: skip
-    views = []
-    for name in chosen:
-        run = runs.get(name)
-        base = run.config.base if run else next((r.config.base for r in runs.values()), BUILT_IN_BASE)
-        title = (
-            "" if run is None or sum(runs[n].config.mode == run.config.mode for n in chosen if n in runs) == 1 else name
-        )
-        views.append(View(run, base, of_kind(run.config.mode if run else "base", title)))
-    if not views:
-        st.info("Choose at least one model.", icon=":material/info:")
-    return views
-
-
-def prepared(workspace: Workspace, sample: Sample, views: list[View]) -> bool:
-    """Whether all models' indexes are there; else the button that has them built."""
-    for view in views:
-        view.space = cached.neighbourhood(workspace, sample, view.run, view.base)
-    missing = [view for view in views if view.space is None]
-    if missing:
-        n = len(sample.manifest)
-        st.markdown(
-            f"{len(missing)} of {len(views)} models have not looked at this sample yet. Each encodes its {n:,} "
-            "pictures and their captions once; that is kept."
-        )
-        if st.button("Let them look", type="primary", icon=":material/visibility:"):
-            _launch(workspace, sample, missing)
-    return not missing
-
-
-def _launch(workspace: Workspace, sample: Sample, missing: list[View]) -> None:
-    for view in missing:
-        which = ["--run", view.run.id] if view.run else ["--base", view.base]
-        settings = {"sample_id": sample.id, "run": view.run.id if view.run else None, "base": view.base}
-        job = jobs.launch(workspace, "index", ["build", "--sample", sample.id, *which], settings)
-    state.show_in_address("job", job.id)
-    st.rerun()
-
-
-def job_card(workspace: Workspace, look: Look) -> None:
-    """The encoding that is going, live, or why it did not end well."""
-    if look.active:
-        with st.container(border=True):
-            live.watch(workspace, look, lambda now: _draw(workspace, now))
-    elif state.asked_for("job") == look.id and look.state != "finished":
-        live.outcome(look, "Encoding")
-
-
-def _draw(workspace: Workspace, look: Look) -> None:
-    live.heading(look, workspace, "Encoding")
-    live.stages(look, workspace)
-
-
-# ---- what is asked
-
-
-def query(sample: Sample, views: Sequence[View]) -> None:
-    """A picture of the sample, words, or a picture of one's own, and what lies near it for each model."""
-    kind = st.segmented_control(
-        "Look for what is near", list(_QUERIES), default="picture", required=True, format_func=_QUERIES.get,
-    )  # fmt: skip
-    if kind == "picture":
-        _of_the_sample(sample, views)
-    elif kind == "words":
-        words = st.text_input("Words", placeholder="such as: fracture of the ankle", max_chars=500)
-        if words.strip():
-            mask = _mask(sample, views[0])
-            _rows_of_pictures(sample, views, [pictures_of_text(v.space, words, _PICTURES, mask) for v in views])
-    else:
-        _own(sample, views)
+def to_words(sample: Sample, views: Sequence[View]) -> None:
+    """Any words, and each model's nearest pictures."""
+    words = st.text_input("Words", placeholder="such as: fracture of the ankle", max_chars=500)
+    if words.strip():
+        mask = _mask(sample, views[0])
+        rows_of_pictures(sample, views, [pictures_of_text(v.space, words, PICTURES, mask) for v in views])
 
 
 def _mask(sample: Sample, view: View) -> np.ndarray | None:
@@ -140,7 +45,8 @@ def _mask(sample: Sample, view: View) -> np.ndarray | None:
     return allowed(view.space, classes, splits) if classes or splits else None
 
 
-def _of_the_sample(sample: Sample, views: Sequence[View]) -> None:
+def to_a_picture(sample: Sample, views: Sequence[View]) -> None:
+    """A picture of the sample beside its nearest texts and pictures, with the way to the next one."""
     places = _places(sample, views)
     if not len(places):
         st.info("No picture fits all of these.", icon=":material/search_off:")
@@ -157,8 +63,8 @@ def _of_the_sample(sample: Sample, views: Sequence[View]) -> None:
             with grid.cell(), st.container(border=True, height="stretch"):
                 _texts(view, place)
     st.subheader("Nearest pictures", anchor=False)
-    found = [pictures_of_picture(v.space, place, _PICTURES) for v in views]
-    _rows_of_pictures(sample, views, found)
+    found = [pictures_of_picture(v.space, place, PICTURES) for v in views]
+    rows_of_pictures(sample, views, found)
 
 
 def _places(sample: Sample, views: Sequence[View]) -> np.ndarray:
@@ -203,7 +109,8 @@ def _step(sample: Sample, places: np.ndarray) -> int:
     return place
 
 
-def _own(sample: Sample, views: Sequence[View]) -> None:
+def to_an_upload(sample: Sample, views: Sequence[View]) -> None:
+    """A picture of the visitor's beside its nearest texts and pictures."""
     upload = st.file_uploader("Any picture", max_upload_size=20, help="It stays in memory and is not kept.")
     if upload is None:
         return
@@ -218,9 +125,7 @@ def _own(sample: Sample, views: Sequence[View]) -> None:
                 st.markdown(f"**{tables.signed(view.look)}**")
                 _list("Labels", near_labels(view.space, vector, 3))
                 _list("Captions", near_captions(view.space, vector, _TEXTS))
-    _rows_of_pictures(
-        sample, views, [near_pictures(v.space, x, _PICTURES) for v, x in zip(views, vectors, strict=True)]
-    )
+    rows_of_pictures(sample, views, [near_pictures(v.space, x, PICTURES) for v, x in zip(views, vectors, strict=True)])
 
 
 # ---- what is shown
@@ -246,20 +151,3 @@ def _list(title: str, texts: Sequence[NearText]) -> None:
         text = widgets.plain(widgets.shortened(near.text, 80))
         lines.append(f"- {own}{f'**{text}**' if near.own else text} :gray[{near.score:.2f}]")
     st.markdown("\n".join(lines))
-
-
-def _rows_of_pictures(sample: Sample, views: Sequence[View], found: Sequence[Sequence[NearPicture]]) -> None:
-    for view, pictures in zip(views, found, strict=True):
-        st.markdown(f"**{tables.signed(view.look)}**")
-        with st.grid(_PICTURES, min_column_width=110, gap="xsmall") as grid:
-            for near in pictures:
-                with grid.cell(), st.container(gap="xxsmall"):
-                    _thumbnail(sample, near)
-
-
-def _thumbnail(sample: Sample, near: NearPicture) -> None:
-    try:
-        st.image(sample.picture(near.image), width="stretch", alt=f"{near.label}: {near.caption}")
-    except (ClipDemoError, OSError):
-        st.caption(":material/hide_image:")
-    st.caption(f"{near.score:.2f} · {widgets.plain(near.label or near.split)}")

@@ -1,0 +1,39 @@
+"""The parts of the Explore page: what lies near what, and the map of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from clipdemo.sampling import Sample
+from clipdemo.ui import state
+from clipdemo.ui.explore import map, near
+from clipdemo.ui.explore.views import COMMANDS, View, choose_models, job_card, prepared
+from clipdemo.workspace import Workspace
+
+__all__ = ["COMMANDS", "choose_models", "job_card", "look", "prepared"]
+
+_WAYS = {
+    "picture": ":material/image: A picture of the sample",
+    "words": ":material/edit: Words",
+    "own": ":material/upload: A picture of mine",
+    "map": ":material/scatter_plot: The map of all",
+}
+
+
+def look(workspace: Workspace, sample: Sample, views: Sequence[View]) -> None:
+    """One of the ways to look at a sample; which one rides in the address."""
+    if state.WAY not in st.session_state:
+        asked = state.asked_for("section")
+        st.session_state[state.WAY] = asked if asked in _WAYS else "picture"
+    way = st.segmented_control("Start from", list(_WAYS), required=True, key=state.WAY, format_func=_WAYS.get)
+    state.show_in_address("section", None if way == "picture" else way)
+    if way == "picture":
+        near.to_a_picture(sample, views)
+    elif way == "words":
+        near.to_words(sample, views)
+    elif way == "own":
+        near.to_an_upload(sample, views)
+    else:
+        map.draw(workspace, sample, views)

@@ -1,0 +1,157 @@
+"""All pictures and class sentences of a sample in two dimensions, and behind every corner of it its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from clipdemo import jobs, map_charts
+from clipdemo.projection import Map, MapSettings, find_map, in_words
+from clipdemo.sampling import Sample
+from clipdemo.ui import cached, state, widgets
+from clipdemo.ui.explore.thumbnails import thumbnail
+from clipdemo.ui.explore.views import View
+from clipdemo.workspace import Workspace
+
+_METHODS = {"pca": "PCA: true distances", "umap": "UMAP: who lies near whom"}
+_VIEWS = {"together": "all about one mean", "apart": "each about its own mean", "gap": "along the gap"}
+_COLOURS = {"class": "class", "answer": "right or wrong", "one": "one class"}
+_PAGE = 24
+
+_GAP = (
+    "**Why do the sentences lie apart?** CLIP’s loss asks only that a picture be nearer to its own text than to other "
+    "texts, not that it be near. So pictures and texts stay in two narrow cones, as far apart as they were when "
+    "training began (Liang et al. 2022, *Mind the Gap*). “Along the gap” turns the map so that the first axis leads "
+    "from the mean picture to the mean sentence; “each about its own mean” takes the gap away, and shows which "
+    "sentence lies where among the pictures."
+)
+
+
+def draw(workspace: Workspace, sample: Sample, views: Sequence[View]) -> None:
+    """The map of the chosen models, what it shows in words, and the pictures that were brushed."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        method = st.segmented_control("Map by", list(_METHODS), default="pca", required=True, format_func=_METHODS.get)
+        kinds = [name for name in _VIEWS if sample.classes or name == "together"]
+        if method == "umap":
+            kinds = [name for name in kinds if name != "gap"]
+        kind = st.segmented_control(
+            "Pictures and sentences",
+            kinds,
+            default="together",
+            required=True,
+            format_func=_VIEWS.get,
+            key=f"view {method}",
+        )
+    settings = MapSettings(method=method, view=kind)
+    found = cached.pca_map(views, settings) if method == "pca" else _umap(workspace, sample, views, settings)
+    if found is None:
+        return
+    titles = {model: view.look.signed for model, view in zip(found.models, views, strict=True)}
+    _figure(sample, views, found, titles)
+    with st.expander("What this map shows, and what it does not", icon=":material/info:"):
+        for sentence in in_words(found, titles):
+            st.markdown(widgets.plain(sentence))
+        if sample.classes:
+            st.markdown(_GAP)
+
+
+def _umap(workspace: Workspace, sample: Sample, views: Sequence[View], settings: MapSettings) -> Map | None:
+    """The finished map, or the button that has it laid out."""
+    runs = [view.run for view in views if view.run]
+    if views[0].run is not None:
+        st.info("A map by UMAP starts from the base model: choose it as well.", icon=":material/info:")
+        return None
+    if found := find_map(sample, workspace, runs, views[0].base, settings):
+        return found.map
+    n = min(settings.most, len(sample.manifest))
+    st.markdown(
+        f"UMAP lays out {n:,} pictures of {len(views)} model{'s' if len(views) > 1 else ''} in a process of its own; "
+        "a few minutes for some thousands. It is kept."
+    )
+    if st.button("Lay it out", type="primary", icon=":material/scatter_plot:"):
+        which = [part for run in runs for part in ("--run", run.id)]
+        arguments = [
+            "--sample",
+            sample.id,
+            *which,
+            "--base",
+            views[0].base,
+            "--method",
+            "umap",
+            "--view",
+            settings.view,
+        ]
+        told = {"sample_id": sample.id, "runs": [run.id for run in runs], "base": views[0].base}
+        job = jobs.launch(workspace, "map", arguments, told | settings.model_dump(mode="json"))
+        state.show_in_address("job", job.id)
+        st.rerun()
+    return None
+
+
+def _figure(sample: Sample, views: Sequence[View], found: Map, titles: dict[str, str]) -> None:
+    labels = sample.manifest["label"].fillna("").astype(str)
+    drawn, note = map_charts.thinned(found, labels.iloc[found.rows])
+    ways = list(found.models) + [f"to {model}" for model in found.models[1:]]
+    first = found.models[0]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        way = st.segmented_control(
+            "Show", ways, default=first, required=True, key=f"shown {len(ways)} {first}",
+            format_func=lambda name: titles.get(name) or f":material/play_arrow: {titles[first]} → {titles[name[3:]]}",
+        )  # fmt: skip
+        groups = _groups(sample, views, found, way, drawn)
+    hover = map_charts.hover_texts(sample.manifest.iloc[drawn.rows])
+    key = f"map {sample.id} {found.settings.method} {found.settings.view}"
+    if way not in found.models:
+        figure = map_charts.animated_figure(
+            drawn, groups, hover, sample.classes, first, way[3:], (titles[first], titles[way[3:]])
+        )
+        st.plotly_chart(figure, key=f"{key} moving", config=widgets.chart_config("map"), alt="The way between two maps")
+        st.caption(f"{note} Only the two ends are measured; what lies between is drawn, so that the eye can follow.")
+        return
+    figure = map_charts.map_figure(drawn, groups, hover, sample.classes, way)
+    event = st.plotly_chart(
+        figure, key=key, on_select="rerun", selection_mode=("lasso", "box", "points"),
+        config=widgets.chart_config("map", "lasso2d", "select2d", "zoom2d", "pan2d", "resetScale2d"),
+        alt=f"Map of the pictures and class sentences as {titles[way]} sees them",
+    )  # fmt: skip
+    st.caption(f"{note} Draw round some points to see their pictures. White diamonds are the classes’ sentences.")
+    _brushed(sample, map_charts.selected_rows(event["selection"]["points"]), key)
+
+
+def _groups(sample: Sample, views: Sequence[View], found: Map, way: str, drawn: Map) -> list[map_charts.Group]:
+    labels = sample.manifest["label"].fillna("").astype(str).iloc[drawn.rows]
+    if not sample.classes:
+        return map_charts.by_class(labels)
+    colours = st.segmented_control("Colours", list(_COLOURS), default="class", required=True, format_func=_COLOURS.get)
+    if colours == "answer":
+        view = views[found.models.index(way.removeprefix("to "))]
+        right, known = view.space.right[drawn.rows], view.space.target[drawn.rows] >= 0
+        return map_charts.by_answer([bool(r) if k else None for r, k in zip(right, known, strict=True)])
+    if colours == "one":
+        return map_charts.highlighted(labels, st.selectbox("Class", sample.classes, width=220))
+    return map_charts.by_class(labels)
+
+
+def _brushed(sample: Sample, rows: Sequence[int], key: str) -> None:
+    """The pictures of the points that somebody drew round, a page at a time."""
+    rows = [row for row in rows if 0 <= row < len(sample.manifest)]
+    if not rows:
+        return
+    chosen = sample.manifest.iloc[rows]
+    counts = chosen["label"].value_counts()
+    most = ", ".join(f"{widgets.plain(name)} {n:,}" for name, n in counts.items() if name)[:300]
+    st.subheader(f"{len(rows):,} pictures", anchor=False)
+    if most:
+        st.caption(most)
+    pages, at = -(-len(rows) // _PAGE), f"{key} page"
+    if st.session_state.get(at, 1) > pages:
+        st.session_state[at] = pages
+    start = (st.session_state.get(at, 1) - 1) * _PAGE
+    with st.grid(8, min_column_width=110, gap="xsmall") as grid:
+        for row in chosen.iloc[start : start + _PAGE].itertuples():
+            with grid.cell(), st.container(gap="xxsmall"):
+                thumbnail(sample, row.image, widgets.plain(row.label or row.split), f"{row.label}: {row.caption}")
+    if pages > 1:
+        with st.container(horizontal=True, horizontal_alignment="center"):
+            st.pagination(pages, key=at, max_visible_pages=5)

@@ -1,0 +1,91 @@
+"""The models that look at a sample, and the work that has to be done before they can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from clipdemo import jobs
+from clipdemo.appearance import Appearance, of_kind
+from clipdemo.neighbours import Neighbourhood
+from clipdemo.records import BUILT_IN_BASE
+from clipdemo.sampling import Sample
+from clipdemo.training.runs import Run, readable_runs
+from clipdemo.ui import cached, live, state
+from clipdemo.ui.live import Look
+from clipdemo.workspace import Workspace
+
+COMMANDS = ("index", "map")
+_BASE = "base"
+_WORK = {"index": "Encoding", "map": "The map"}
+
+
+@dataclass
+class View:
+    """A model through which the sample is looked at; `space` is there once its index is built."""
+
+    run: Run | None
+    base: str
+    look: Appearance
+    space: Neighbourhood | None = None
+
+
+def choose_models(workspace: Workspace, sample: Sample) -> list[View]:
+    """The base model and up to two runs of the sample, by choice the newest of each kind."""
+    runs = {run.id: run for run in readable_runs(workspace) if run.sample == sample.id and run.result}
+    newest = [next((name for name, run in runs.items() if run.config.mode == mode), None) for mode in sample.texts]
+    chosen = st.multiselect(
+        "Models", [_BASE, *runs], [_BASE, *filter(None, newest)], max_selections=3, key=f"models {sample.id}",
+        format_func=lambda name: "Base" if name == _BASE else f"{runs[name].config.mode} · {runs[name].name}",
+    )  # fmt: skip
+    views = []
+    for name in chosen:
+        run = runs.get(name)
+        base = run.config.base if run else next((r.config.base for r in runs.values()), BUILT_IN_BASE)
+        title = (
+            "" if run is None or sum(runs[n].config.mode == run.config.mode for n in chosen if n in runs) == 1 else name
+        )
+        views.append(View(run, base, of_kind(run.config.mode if run else "base", title)))
+    if not views:
+        st.info("Choose at least one model.", icon=":material/info:")
+    return views
+
+
+def prepared(workspace: Workspace, sample: Sample, views: list[View]) -> bool:
+    """Whether all models' indexes are there; else the button that has them built."""
+    for view in views:
+        view.space = cached.neighbourhood(workspace, sample, view.run, view.base)
+    missing = [view for view in views if view.space is None]
+    if missing:
+        n = len(sample.manifest)
+        st.markdown(
+            f"{len(missing)} of {len(views)} models have not looked at this sample yet. Each encodes its {n:,} "
+            "pictures and their captions once; that is kept."
+        )
+        if st.button("Let them look", type="primary", icon=":material/visibility:"):
+            _launch(workspace, sample, missing)
+    return not missing
+
+
+def _launch(workspace: Workspace, sample: Sample, missing: list[View]) -> None:
+    for view in missing:
+        which = ["--run", view.run.id] if view.run else ["--base", view.base]
+        settings = {"sample_id": sample.id, "run": view.run.id if view.run else None, "base": view.base}
+        job = jobs.launch(workspace, "index", ["build", "--sample", sample.id, *which], settings)
+    state.show_in_address("job", job.id)
+    st.rerun()
+
+
+def job_card(workspace: Workspace, look: Look) -> None:
+    """The encoding that is going, live, or why it did not end well."""
+    if look.active:
+        with st.container(border=True):
+            live.watch(workspace, look, lambda now: _draw(workspace, now))
+    elif state.asked_for("job") == look.id and look.state != "finished":
+        live.outcome(look, _WORK[look.command])
+
+
+def _draw(workspace: Workspace, look: Look) -> None:
+    live.heading(look, workspace, _WORK[look.command])
+    live.stages(look, workspace)
