@@ -9,6 +9,7 @@
       TrainingError               a run cannot go on
       ComparisonError             models that were not measured on the same pictures
       WorkspaceError              a file or folder cannot be written or read
+      Forbidden                   somebody may not do this on this server, or not so much of it
       Stopped                     somebody asked this work to stop
 
 The library raises; a page or the command line catches `ClipDemoError` in one place and shows its one line.
@@ -57,6 +58,10 @@ class ComparisonError(ClipDemoError):
 
 class WorkspaceError(ClipDemoError):
     """A file or folder of the workspace cannot be written or read."""
+
+
+class Forbidden(ClipDemoError):
+    """Somebody may not do this on this server, or not so much of it."""
 
 
 class Stopped(ClipDemoError):

@@ -13,19 +13,21 @@ import pandas as pd
 import streamlit as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from clipdemo import charts
+from clipdemo import charts, quota
 from clipdemo.answers import Answers, answers_of
 from clipdemo.comparison import all_predictions
 from clipdemo.comparison import reworded as reworded_predictions
 from clipdemo.embeddings import model_id
 from clipdemo.errors import ClipDemoError, ComparisonError
 from clipdemo.evaluation import Calibration, macro_top1, ranks, right_per_class, scores_of
+from clipdemo.hosting import Door
 from clipdemo.images import decode, fit_square
 from clipdemo.interpolation import Interpolation, find_interpolation
 from clipdemo.leaderboard import Leaderboard, leaderboard, per_class
 from clipdemo.leaderboard import calibrations as leaderboard_calibrations
 from clipdemo.models import Clip
 from clipdemo.progress import finish
+from clipdemo.quota import Usage
 from clipdemo.records import MODES, Comparison, Evaluation, Mode, RunConfig, Split, Step
 from clipdemo.sampling import Sample, load_sample
 from clipdemo.sweep import SweepResult, Worth
@@ -251,6 +253,21 @@ def _calibrations(
     root: str, name: str, without: frozenset[str], fitted: bool, _of: Comparison
 ) -> dict[str, Calibration]:
     return leaderboard_calibrations(_of, _predictions(root, name, _of), without, fitted)
+
+
+# ---- the server
+
+
+@st.cache_resource(show_spinner=False)
+def door() -> Door:
+    """The one door of this server, which counts wrong codes of all sessions."""
+    return Door()
+
+
+@st.cache_data(ttl=30, show_spinner=False)
+def usage(root: str, quota_bytes: int) -> Usage:
+    """What the workspace at `root` takes of its quota."""
+    return quota.usage(Workspace(root), quota_bytes)
 
 
 # ---- models: opened once for everybody, and never trained

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from clipdemo import charts, commands, queues
+from clipdemo import charts, commands
 from clipdemo.experiment import runs_for
 from clipdemo.records import CONTEXT_TOKENS, SPLITS, SampleConfig
 from clipdemo.sampling import Sample
 from clipdemo.training.runs import readable_runs
-from clipdemo.ui import live, sources, state, tables, widgets
+from clipdemo.ui import acts, live, roles, sources, state, tables, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
@@ -53,7 +53,7 @@ def overview(workspace: Workspace, sample: Sample) -> None:
             "Download its manifest", lambda: sample.manifest.to_csv(index=False), f"{sample.id}.csv", "text/csv",
             icon=":material/download:", on_click="ignore",
         )  # fmt: skip
-        with st.popover("Delete", icon=":material/delete:"):
+        with st.popover("Delete", icon=":material/delete:", disabled=not roles.may("delete")):
             _deletion(workspace, sample)
 
 
@@ -66,7 +66,7 @@ def _experiment(workspace: Workspace, sample: Sample) -> None:
         "sample": sample.config.model_dump(mode="json"),
         "runs": [run.model_dump(mode="json") for run in runs if run.mode in sample.texts],
     }
-    job = queues.submit(workspace, "experiment", commands.sample_arguments(sample.config), settings)
+    job = acts.start(workspace, "experiment", commands.sample_arguments(sample.config), settings)
     st.switch_page(state.PAGES["home"], query_params={"job": job.id})
 
 
@@ -84,7 +84,7 @@ def _deletion(workspace: Workspace, sample: Sample) -> None:
             "anew."
         )
     if st.button("Delete it for good", icon=":material/delete_forever:", type="primary"):
-        workspace.delete("samples", sample.id)
+        acts.delete(workspace, "samples", sample.id)
         st.session_state.pop(state.choice_key("sample"), None)
         state.show_in_address("sample", None)
         state.notice(f"The sample {sample.id} was deleted.")
@@ -190,7 +190,7 @@ def _labels(workspace: Workspace, sample: Sample) -> None:
             for value, name in zip(edited["Value"], edited["Counts as"], strict=True)
             if name.strip()
         }
-        if st.button("Draw again with these", icon=":material/undo:", disabled=not taken):
+        if roles.button("draw", "Draw again with these", icon=":material/undo:", disabled=not taken):
             rules = sample.config.cleaning.model_dump()
             config = SampleConfig(
                 **sample.config.model_dump() | {"cleaning": rules | {"synonyms": rules["synonyms"] | taken}}

@@ -10,7 +10,7 @@ from clipdemo.comparison import load_comparison
 from clipdemo.experiment import runs_for
 from clipdemo.models import ASSETS
 from clipdemo.records import Comparison, Evaluation, SampleConfig, percent
-from clipdemo.ui import live, state, tables, widgets
+from clipdemo.ui import live, roles, state, tables, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
@@ -22,6 +22,8 @@ _SIZES = {QUICK: 1024, FULL: 4096}
 
 def launch_form(workspace: Workspace, again: bool) -> None:
     """The button that runs the whole experiment, with its two settings: size and seed."""
+    if roles.says_why_not("train"):
+        return
     with st.container(border=True):
         st.subheader("Run it again" if again else "Run it yourself", anchor=False)
         st.markdown("Quick takes a few minutes on a laptop, full is the paper’s size. No network is needed.")

@@ -16,7 +16,7 @@ from clipdemo.progress import Progress
 from clipdemo.records import Mode, RunConfig, SampleConfig
 from clipdemo.sampling import sample_id
 from clipdemo.training.runs import Run, load_run
-from clipdemo.ui import cached, state, widgets
+from clipdemo.ui import acts, cached, roles, state, widgets
 from clipdemo.workspace import Workspace
 
 POLL_SECONDS = 1.0
@@ -104,7 +104,7 @@ def current(workspace: Workspace, commands: Sequence[str], moving_on: bool = Fal
 
 def launch(workspace: Workspace, command: str, arguments: Sequence[str], settings: dict[str, object]) -> None:
     """Starts a job, puts it into the page's address and draws the page anew."""
-    job = queues.submit(workspace, command, arguments, settings)
+    job = acts.start(workspace, command, arguments, settings)
     state.show_in_address("job", job.id)
     st.rerun()
 
@@ -153,9 +153,9 @@ def heading(look: Look, workspace: Workspace, what: str) -> None:
         if look.state == "stopping":
             st.caption("It stops at the next safe place.")
         elif look.state == "waiting" or look.command not in queues.TRAINING:
-            if st.button("Stop", icon=":material/stop_circle:", key="stop_job"):
-                jobs.load_job(workspace, look.id).stop()
-        else:
+            if roles.may("stop") and st.button("Stop", icon=":material/stop_circle:", key="stop_job"):
+                acts.stop(workspace, look.id)
+        elif roles.may("stop"):
             _stops(workspace, look)
 
 
@@ -165,7 +165,7 @@ def _stops(workspace: Workspace, look: Look) -> None:
     with st.popover("Stop", icon=":material/stop_circle:", key="stop_job"):
         for how, says in jobs.STOPS.items():
             if st.button(titles[how], key=f"stop {how}", width="stretch"):
-                jobs.load_job(workspace, look.id).stop(how)
+                acts.stop(workspace, look.id, how)
             st.caption(says.partition(": ")[2].capitalize() + ".")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from clipdemo import jobs
-from clipdemo.ui import state, widgets
+from clipdemo.ui import projector, state, widgets
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -20,8 +20,10 @@ page = st.navigation(
         st.Page(state.PAGES["train"], title="Train", icon=":material/model_training:", url_path="train"),
         st.Page(state.PAGES["compare"], title="Compare", icon=":material/leaderboard:", url_path="compare"),
         st.Page(state.PAGES["explore"], title="Explore", icon=":material/travel_explore:", url_path="explore"),
+        st.Page(state.PAGES["share"], title="Share", icon=":material/share:", url_path="share"),
     ],
     position="top",
 )
+projector.apply()
 with widgets.centred():
     page.run()

@@ -15,8 +15,7 @@ from clipdemo.sampling import sample_id
 from clipdemo.sources import SOURCES, open_source, resolved
 from clipdemo.sources.settings import NO_COLUMN, HubOptions, PhantomOptions, PubMedVisionOptions
 from clipdemo.survey import Survey, load_survey
-from clipdemo.ui import live, state, tables, widgets
-from clipdemo.uploads import keep_upload
+from clipdemo.ui import acts, live, roles, state, tables, widgets
 from clipdemo.workspace import Workspace
 
 _DEFAULTS = SampleConfig()
@@ -56,6 +55,8 @@ _RATES = {
 
 def new_sample(workspace: Workspace, expanded: bool) -> None:
     """All settings of a new sample. What cannot work is said before anything starts."""
+    if roles.says_why_not("draw"):
+        return
     panel = st.expander("Draw a new sample", icon=":material/add_photo_alternate:", expanded=expanded)
     with panel:
         source = st.segmented_control(
@@ -144,7 +145,7 @@ def _place(workspace: Workspace, source: str) -> Options:
 
 
 def _sent(workspace: Workspace, source: str, files: list) -> Options:
-    path = keep_upload([(file.name, file) for file in files], workspace)
+    path = acts.keep_upload([(file.name, file) for file in files], workspace)
     if source != "table" or path.is_file():
         return {"path": str(path)}
     names = sorted(p for p in path.rglob("*") if p.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl", ".parquet"))

@@ -12,13 +12,15 @@ from clipdemo.survey import Survey
 from clipdemo.workspace import Workspace
 
 Kind = Literal["sample", "comparison", "job", "section", "picture"]
-Page = Literal["home", "data", "train", "compare", "explore"]
+Page = Literal["home", "data", "train", "compare", "explore", "share"]
 
 _FOLDER = Path(__file__).resolve().parent.parent.parent / "pages"
 PAGES: dict[Page, Path] = {name: _FOLDER / f"{name}.py" for name in get_args(Page)}
 
 BASIC = ("epochs", "batch_size", "learning_rate", "patience")  # widgets of the Train page, named like the settings
 LEARNING_RATE, BATCH_SIZE = "learning_rate", "batch_size"
+TEACHER = "is_teacher"  # whether this session knows the teacher's code
+PROJECTOR = "projector"
 MODE = "mode"
 RECIPE = "recipe"
 MORE = "more_settings"  # whether the Train page shows them

@@ -8,7 +8,7 @@ from typing import get_args
 
 import streamlit as st
 
-from clipdemo import commands, jobs, queues
+from clipdemo import commands, jobs, queues, quota
 from clipdemo.errors import ClipDemoError
 from clipdemo.presets import PRESETS, preset, warnings
 from clipdemo.records import (
@@ -23,7 +23,7 @@ from clipdemo.records import (
 from clipdemo.sampling import Sample
 from clipdemo.training.estimate import known_estimate
 from clipdemo.training.runs import Run, expected_seconds, load_run, run_state
-from clipdemo.ui import cached, live, sources, state, tables, widgets
+from clipdemo.ui import acts, cached, live, roles, sources, state, tables, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
@@ -41,6 +41,8 @@ _RECIPE_TITLES = {
 
 def launch_form(workspace: Workspace, sample: Sample, earlier: list[Run]) -> None:
     """Settings of a new run, or of one a mode. What cannot work is said before anything starts."""
+    if roles.says_why_not("train"):
+        return
     with st.container(border=True):
         st.subheader("A new run", anchor=False)
         pairs = [*sample.texts, _BOTH] if len(sample.texts) > 1 else list(sample.texts)
@@ -129,13 +131,13 @@ def _measuring(workspace: Workspace, sample: Sample, configs: list[RunConfig]) -
     if look and look.state == "failed" and look.settings in asked:
         st.caption(f":material/warning: It could not be measured: {widgets.plain(look.message)}", width="stretch")
     taken = queues.owner(workspace, queues.default_device()) or queues.waiting(workspace)
-    if st.button(
-        "Measure on this device", icon=":material/speed:", disabled=bool(taken),
+    if roles.button(
+        "train", "Measure on this device", icon=":material/speed:", disabled=bool(taken),
         help="A few real steps of these settings tell the time and the memory that the run will take. "
         + ("Not now: another job has the device." if taken else "It takes some seconds, and keeps no run."),
     ):  # fmt: skip
         for config, settings in zip(configs, asked, strict=True):
-            queues.submit(workspace, "estimate", commands.train_arguments(config, sample.id), settings)
+            acts.start(workspace, "estimate", commands.train_arguments(config, sample.id), settings)
         st.rerun()
 
 
@@ -156,7 +158,7 @@ def _launch(workspace: Workspace, sample: Sample, configs: list[RunConfig]) -> N
     started = []
     for config in configs:
         arguments = commands.train_arguments(config, sample.id)
-        started.append(queues.submit(workspace, "train", arguments, _asked(config, sample)))
+        started.append(acts.start(workspace, "train", arguments, _asked(config, sample)))
     state.show_in_address("job", started[0].id)
     st.rerun()
 
@@ -362,19 +364,19 @@ def _line(workspace: Workspace) -> None:
                     + (f", which {_what(workspace, has_it)} has]" if has_it else "]"),
                     width="stretch",
                 )
-                _change(ticket, "up", ":material/arrow_upward:", lambda t=ticket: queues.move(workspace, t.job, -1))
-                _change(ticket, "down", ":material/arrow_downward:", lambda t=ticket: queues.move(workspace, t.job, 1))
-                _change(ticket, "cancel", ":material/close:", lambda t=ticket: jobs.load_job(workspace, t.job).stop())
+                _change(ticket, "up", ":material/arrow_upward:", lambda t=ticket: acts.move(workspace, t.job, -1))
+                _change(ticket, "down", ":material/arrow_downward:", lambda t=ticket: acts.move(workspace, t.job, 1))
+                _change(ticket, "cancel", ":material/close:", lambda t=ticket: acts.stop(workspace, t.job))
                 with st.popover("Device", key=f"device {ticket.job}"):
                     device = st.text_input("Wait for another device", ticket.device, key=f"to {ticket.job}")
                     if device != ticket.device:
                         with widgets.guarded():
-                            queues.change_device(workspace, ticket.job, device)
+                            acts.change_device(workspace, ticket.job, device)
                             st.rerun()
 
 
 def _change(ticket: queues.Ticket, what: str, icon: str, do: Callable[[], None]) -> None:
-    if st.button(what, icon=icon, key=f"{what} {ticket.job}"):
+    if roles.button("stop", what, icon=icon, key=f"{what} {ticket.job}"):
         with widgets.guarded():
             do()
             st.rerun()
@@ -435,14 +437,14 @@ def _manage(workspace: Workspace, run: Run) -> None:
         if result and result.early:
             st.caption(f"It ended early: {run.config.patience} epochs in a row were no better than the best one.")
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            name = st.text_input("Name", run.name, key=f"name {run.id}", width=280)
+            name = st.text_input("Name", run.name, key=f"name {run.id}", width=280, disabled=not roles.may("mark"))
             if name != run.name:
-                run.rename(name if name != run.id else "")
+                acts.rename(run, name if name != run.id else "")
                 st.rerun()
-            if run.checkpoints and not active and st.button("Go on", icon=":material/play_arrow:"):
+            if run.checkpoints and not active and roles.button("train", "Go on", icon=":material/play_arrow:"):
                 _again(workspace, run, "resume", [run.id], run.config)
-            if result and st.button(
-                "A bit longer", icon=":material/more_time:", help="Two epochs from its best weights."
+            if result and roles.button(
+                "train", "A bit longer", icon=":material/more_time:", help="Two epochs from its best weights."
             ):
                 longer = RunConfig(**run.config.model_dump() | {"epochs": 2, "continues": run.id})
                 _again(workspace, run, "extend", [run.id, "--epochs", "2"], longer)
@@ -451,16 +453,20 @@ def _manage(workspace: Workspace, run: Run) -> None:
                 on_click=state.duplicate, args=(run.config,),
             )  # fmt: skip
             _downloads(run)
-            with st.popover("Delete", icon=":material/delete:", disabled=active):
+            if roles.rules().hosted and roles.may("delete"):
+                pinned = st.toggle("Pin", quota.is_pinned(run), key=f"pin {run.id}", help="It stays when room is made.")
+                if pinned != quota.is_pinned(run):
+                    acts.pin(run, pinned)
+            with st.popover("Delete", icon=":material/delete:", disabled=active or not roles.may("delete")):
                 st.markdown("Its weights and curves will be gone for good. Comparisons that hold its numbers stay.")
                 if st.button("Delete the run for good", icon=":material/delete_forever:", type="primary"):
-                    workspace.delete("runs", run.id)
+                    acts.delete(workspace, "runs", run.id)
                     st.rerun()
 
 
 def _again(workspace: Workspace, run: Run, command: str, arguments: list[str], config: RunConfig) -> None:
     settings = {"sample_id": run.sample, "runs": [config.model_dump(mode="json")]}
-    job = queues.submit(workspace, command, arguments, settings)
+    job = acts.start(workspace, command, arguments, settings)
     state.show_in_address("job", job.id)
     st.rerun()
 

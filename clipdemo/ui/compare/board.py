@@ -8,7 +8,7 @@ from clipdemo import result_charts
 from clipdemo.records import BUILT_IN_BASE
 from clipdemo.sampling import Sample
 from clipdemo.training.runs import Run, readable_runs
-from clipdemo.ui import cached, home, live, tables, widgets
+from clipdemo.ui import cached, home, live, roles, tables, widgets
 from clipdemo.ui.compare.shown import Shown
 from clipdemo.workspace import Workspace
 
@@ -91,6 +91,8 @@ def _captions(shown: Shown) -> None:
 
 def new_comparison(workspace: Workspace, names: list[str], expanded: bool) -> None:
     """Any number of runs and base models of one sample, chosen and measured as a job."""
+    if roles.says_why_not("measure"):
+        return
     with st.expander("A new comparison", icon=":material/add:", expanded=expanded):
         name = st.selectbox("Sample", names, key="compare_sample")
         sample = widgets.checked(lambda: cached.sample(workspace, name))

@@ -8,7 +8,7 @@ import streamlit as st
 
 from clipdemo.errors import ClipDemoError
 from clipdemo.records import percent
-from clipdemo.ui import tables, widgets
+from clipdemo.ui import acts, roles, tables, widgets
 from clipdemo.ui.compare.shown import Shown
 
 CARDS_A_PAGE = 9
@@ -68,10 +68,11 @@ def _picture(shown: Shown, name: str, label: str) -> None:
 
 
 def _mark(shown: Shown, name: str) -> None:
-    from clipdemo.marks import marked, set_mark
+    from clipdemo.marks import marked
 
     is_marked = name in marked(shown.workspace, shown.comparison)
-    now = st.toggle("The label is wrong", is_marked, key=f"mark {shown.comparison.id} {name}")
+    key, closed = f"mark {shown.comparison.id} {name}", not roles.may("mark")
+    now = st.toggle("The label is wrong", is_marked, key=key, disabled=closed)
     if now != is_marked:
-        set_mark(shown.workspace, shown.comparison, name, now)
+        acts.mark(shown.workspace, shown.comparison, name, now)
         st.rerun()

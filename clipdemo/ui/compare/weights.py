@@ -9,7 +9,7 @@ from clipdemo.general import meaning
 from clipdemo.interpolation import Interpolation
 from clipdemo.records import Evaluation, percent
 from clipdemo.training.runs import load_run
-from clipdemo.ui import cached, live, tables, widgets
+from clipdemo.ui import cached, live, roles, tables, widgets
 from clipdemo.ui.compare.shown import Shown
 
 
@@ -40,7 +40,7 @@ def _offer(shown: Shown, model: Evaluation) -> None:
         st.info("The run or its sample was deleted, so its weights cannot be mixed any more.", icon=":material/info:")
         return
     st.caption("Eleven mixes are measured once, and kept. That takes about as long as a few passes of training.")
-    if st.button("Measure the way from base to tuned", type="primary", icon=":material/play_arrow:"):
+    if roles.button("measure", "Measure the way from base to tuned", type="primary", icon=":material/play_arrow:"):
         run = load_run(shown.workspace, model.run)
         settings = {"sample_id": run.sample, "run": run.id}
         live.launch(shown.workspace, "interpolate", ["--run", run.id], settings)

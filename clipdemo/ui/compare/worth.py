@@ -8,7 +8,7 @@ from clipdemo import commands, result_charts, sweep
 from clipdemo.presets import configured
 from clipdemo.records import MODES
 from clipdemo.sweep import SweepConfig, SweepResult
-from clipdemo.ui import cached, live, widgets
+from clipdemo.ui import cached, live, roles, widgets
 from clipdemo.ui.compare.shown import Shown
 
 
@@ -74,7 +74,9 @@ def _form(shown: Shown) -> None:
         )  # fmt: skip
         seeds = st.number_input("Seeds", 1, 20, 3, width=120, help="More seeds, narrower answer.")
         config = widgets.checked(lambda: _config(shown, text, seeds))
-        if st.button("Start the sweep", type="primary", icon=":material/play_arrow:", disabled=config is None):
+        if roles.button(
+            "train", "Start the sweep", type="primary", icon=":material/play_arrow:", disabled=config is None
+        ):
             settings = {"sample_id": shown.sample.id, "sweep": config.model_dump(mode="json")}
             live.launch(shown.workspace, "sweep", commands.sweep_arguments(config), settings)
     if config:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from clipdemo import jobs, map_charts
+from clipdemo import map_charts
 from clipdemo.projection import Map, MapSettings, find_map, in_words
 from clipdemo.sampling import Sample
-from clipdemo.ui import cached, state, widgets
+from clipdemo.ui import acts, cached, roles, state, widgets
 from clipdemo.ui.explore.thumbnails import thumbnail
 from clipdemo.ui.explore.views import View
 from clipdemo.workspace import Workspace
@@ -69,7 +69,7 @@ def _umap(workspace: Workspace, sample: Sample, views: Sequence[View], settings:
         f"UMAP lays out {n:,} pictures of {len(views)} model{'s' if len(views) > 1 else ''} in a process of its own; "
         "a few minutes for some thousands. It is kept."
     )
-    if st.button("Lay it out", type="primary", icon=":material/scatter_plot:"):
+    if roles.button("measure", "Lay it out", type="primary", icon=":material/scatter_plot:"):
         which = [part for run in runs for part in ("--run", run.id)]
         arguments = [
             "--sample",
@@ -83,7 +83,7 @@ def _umap(workspace: Workspace, sample: Sample, views: Sequence[View], settings:
             settings.view,
         ]
         told = {"sample_id": sample.id, "runs": [run.id for run in runs], "base": views[0].base}
-        job = jobs.launch(workspace, "map", arguments, told | settings.model_dump(mode="json"))
+        job = acts.start(workspace, "map", arguments, told | settings.model_dump(mode="json"))
         state.show_in_address("job", job.id)
         st.rerun()
     return None

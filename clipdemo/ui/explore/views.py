@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from clipdemo import jobs
 from clipdemo.appearance import Appearance, of_kind
 from clipdemo.neighbours import Neighbourhood
 from clipdemo.records import BUILT_IN_BASE
 from clipdemo.sampling import Sample
 from clipdemo.training.runs import Run, readable_runs
-from clipdemo.ui import cached, live, state
+from clipdemo.ui import acts, cached, live, roles, state
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
@@ -63,7 +62,7 @@ def prepared(workspace: Workspace, sample: Sample, views: list[View]) -> bool:
             f"{len(missing)} of {len(views)} models have not looked at this sample yet. Each encodes its {n:,} "
             "pictures and their captions once; that is kept."
         )
-        if st.button("Let them look", type="primary", icon=":material/visibility:"):
+        if roles.button("measure", "Let them look", type="primary", icon=":material/visibility:"):
             _launch(workspace, sample, missing)
     return not missing
 
@@ -72,7 +71,7 @@ def _launch(workspace: Workspace, sample: Sample, missing: list[View]) -> None:
     for view in missing:
         which = ["--run", view.run.id] if view.run else ["--base", view.base]
         settings = {"sample_id": sample.id, "run": view.run.id if view.run else None, "base": view.base}
-        job = jobs.launch(workspace, "index", ["build", "--sample", sample.id, *which], settings)
+        job = acts.start(workspace, "index", ["build", "--sample", sample.id, *which], settings)
     state.show_in_address("job", job.id)
     st.rerun()
 

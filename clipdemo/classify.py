@@ -1,0 +1,395 @@
+"""What a comparison's models say to pictures of anybody's: the same numbers for page, API and command line.
+
+Fresh features are rounded as kept ones are, and classes encoded as `comparison.evaluate` does, so that a picture of the
+sample gets the scores that its comparison has saved.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipdemo.appearance import Appearance, appearances, of_kind
+from clipdemo.comparison import load_predictions
+from clipdemo.drop import Dropped, Refused, guessed_label
+from clipdemo.embeddings import as_kept, image_embeddings, model_id, text_embeddings
+from clipdemo.errors import BadSettings
+from clipdemo.evaluation import distinct, probabilities, scores_of, top_answers
+from clipdemo.models import Clip, open_model
+from clipdemo.novelty import MOST_REFERENCES, Novelty, novelty_of
+from clipdemo.progress import Activity, Progress
+from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, Comparison, Evaluation, RunConfig, percent
+from clipdemo.sampling import Sample, load_sample
+from clipdemo.sources.bodyparts import BODY_PARTS
+from clipdemo.statistics import proportion_interval
+from clipdemo.training.runs import load_run
+from clipdemo.workspace import Workspace
+
+SHOWN = 3  # labels and captions of an answer
+MOST_LABELS = 200  # that somebody may type
+MOST_LABEL_CHARACTERS = 200
+BATCH = 64  # pictures encoded at a time
+UNSURE = 0.5  # probability below which an answer is called a guess
+_LABEL_SETS = 32  # that a model remembers
+_STAGE = "opening models"
+
+Open = Callable[[str, Path | None], Clip]  # base and weights, as `models.open_model`
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One model, ready to answer. Its `id` is its evaluation's."""
+
+    id: str
+    look: Appearance
+    clip: Clip
+    template: str
+    logit_scale: float  # what a cosine is multiplied with before the softmax
+    fitted: bool  # whether that suits the validation pictures; else it is what training has learned
+    captions: tuple[str, ...] = ()  # the sample's distinct training captions
+    caption_vectors: np.ndarray | None = None  # float32 (n_captions, dim), rows of unit length
+    _encoded: OrderedDict[tuple[tuple[str, ...], str], np.ndarray] = field(default_factory=OrderedDict, repr=False)
+
+    def class_vectors(self, classes: Sequence[str]) -> np.ndarray:
+        """float32 (n_classes, dim), rows of unit length; encoded once for each set of labels and template."""
+        if not classes:
+            return np.empty((0, 1), np.float32)
+        key = (tuple(classes), self.template)
+        found = self._encoded.get(key)
+        if found is None:
+            found = self.clip.encode_classes(classes, self.template)
+        self._encoded[key] = self._encoded.pop(key, found)  # now the youngest
+        while len(self._encoded) > _LABEL_SETS:
+            self._encoded.popitem(last=False)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Models that answer with the same classes. `novelty` is the rule for what is familiar, in `judge`'s space."""
+
+    name: str  # the comparison's id, or of the built-in base
+    classes: tuple[str, ...]
+    models: tuple[Model, ...]
+    judge: str = ""  # a model's id
+    novelty: Novelty | None = None  # None where there is no sample
+    own_labels: bool = False  # whether somebody typed the classes
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Picture sizes that the models look at, for `drop.read_drop`."""
+        return tuple(sorted({model.clip.image_size for model in self.models}))
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A class with its probability."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class NearCaption:
+    """A training caption with its cosine to the picture."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one model says, best first. Captions say in words what the model finds the picture to be like."""
+
+    model: str  # its id
+    title: str
+    labels: tuple[Ranked, ...]
+    captions: tuple[NearCaption, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What all models say to one picture."""
+
+    name: str
+    label: str | None  # the class that its folder or file is called after
+    answers: tuple[Answer, ...]
+    distance: float | None  # cosine distance to the k-th nearest training picture; None without a sample
+    familiar: bool | None  # whether the sample has pictures like it
+    agreement: str  # in words
+
+    def plain(self) -> dict[str, object]:
+        """Nothing but what JSON knows."""
+        return asdict(self)
+
+
+# ---- opening
+
+
+def open_classifier(
+    workspace: Workspace, comparison: Comparison | None = None, open: Open = open_model
+) -> Activity[Classifier]:
+    """A comparison's models with all that they need to answer; without one the built-in base and its body parts.
+
+    Embeddings of the sample are made where they are not kept yet. Where the sample has been deleted, there are no
+    captions and nothing says what is familiar. `open` may hand out models that are shared: nothing changes them.
+    """
+    if comparison is None:
+        yield Progress(stage=_STAGE, done=0, total=1, note="opening the built-in base")
+        clip = open(BUILT_IN_BASE, None)
+        look = of_kind("base")
+        model = Model(BUILT_IN_BASE, look, clip, DEFAULT_TEMPLATE, clip.logit_scale, False)
+        model.class_vectors(BODY_PARTS)
+        return Classifier(BUILT_IN_BASE, BODY_PARTS, (model,))
+    sample = load_sample(workspace, comparison.sample) if _is_there(workspace, comparison) else None
+    classes = tuple(scores_of(load_predictions(workspace, comparison.models[0]))[2])
+    judge = next((m for m in comparison.models if m.name == "base"), comparison.models[0]).predictions
+    looks, models, novelty = appearances(comparison), [], None
+    for done, evaluation in enumerate(comparison.models):
+        look = looks[evaluation.predictions]
+        yield Progress(stage=_STAGE, done=done, total=len(comparison.models), note=f"opening {look.title}")
+        model, rule = yield from _opened(evaluation, look, sample, workspace, open, evaluation.predictions == judge)
+        model.class_vectors(classes)
+        models.append(model)
+        novelty = rule or novelty
+    yield Progress(stage=_STAGE, done=len(models), total=len(models), note="ready")
+    return Classifier(comparison.id, classes, tuple(models), judge, novelty)
+
+
+def _is_there(workspace: Workspace, comparison: Comparison) -> bool:
+    return workspace.folder("samples", comparison.sample).is_dir()
+
+
+def _opened(
+    evaluation: Evaluation, look: Appearance, sample: Sample | None, workspace: Workspace, open: Open, judges: bool
+) -> Activity[tuple[Model, Novelty | None]]:
+    run = load_run(workspace, evaluation.run) if evaluation.run else None
+    clip, name = open(evaluation.base, run.weights if run else None), model_id(run, evaluation.base)
+    captions: list[str] = []
+    vectors = novelty = None
+    if sample is not None and "captions" in sample.texts:
+        captions = _thinned(distinct(sample.rows("train")["caption"].tolist())[0])
+        vectors = yield from text_embeddings(clip, name, captions, workspace, _STAGE)
+    if sample is not None and judges:
+        splits = []
+        for split in ("train", "validation", "test"):
+            splits.append((yield from image_embeddings(clip, name, sample, split, workspace, _STAGE)))
+        novelty = novelty_of(*splits)
+    fitted = evaluation.validation_logit_scale
+    model = Model(
+        id=evaluation.predictions,
+        look=look,
+        clip=clip,
+        template=evaluation.template,
+        logit_scale=fitted or evaluation.logit_scale,
+        fitted=fitted is not None,
+        captions=tuple(captions),
+        caption_vectors=vectors,
+    )
+    return model, novelty
+
+
+def _thinned(texts: Sequence[str]) -> list[str]:
+    places = np.linspace(0, len(texts) - 1, min(MOST_REFERENCES, len(texts))).astype(np.int64)
+    return [texts[i] for i in places]
+
+
+def zero_shot(classifier: Classifier, labels: Sequence[str], template: str = "") -> Classifier:
+    """The same models with classes that somebody typed; an empty template leaves each model its own.
+
+    Temperatures stay as they are: they suit the sample's classes and may not suit these. What is familiar stays too,
+    for it is about the sample's pictures, not about classes. Raises `BadSettings`.
+    """
+    classes = checked_labels(labels)
+    if template:
+        RunConfig(mode="labels", template=template)  # checks it
+    models = tuple(replace(model, template=template or model.template) for model in classifier.models)
+    return replace(classifier, classes=classes, models=models, own_labels=True)
+
+
+def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels without space around them. Raises `BadSettings` where they cannot be told apart, or are too many."""
+    classes = tuple(" ".join(label.split()) for label in labels)
+    if not 2 <= len(classes) <= MOST_LABELS:
+        raise BadSettings(f"{len(classes)} labels: give 2 to {MOST_LABELS:,} to choose from")
+    folded: set[str] = set()
+    for number, label in enumerate(classes, start=1):
+        if not label:
+            raise BadSettings(f"label {number} is empty: write a word or leave it out")
+        if len(label) > MOST_LABEL_CHARACTERS:
+            raise BadSettings(
+                f"label {label[:20]!r}... has {len(label):,} characters: at most {MOST_LABEL_CHARACTERS} are taken"
+            )
+        if label.casefold() in folded:
+            raise BadSettings(f"label {label!r} is there twice: capitals make no difference to the models")
+        folded.add(label.casefold())
+    return classes
+
+
+# ---- answering
+
+
+def classify(classifier: Classifier, pictures: Sequence[Dropped], k: int = SHOWN) -> list[Result]:
+    """What each model says to each picture: its `k` best classes and nearest captions."""
+    return [one for one in classified(classifier, pictures, k) if isinstance(one, Result)]
+
+
+def classified(
+    classifier: Classifier, items: Iterable[Dropped | Refused], k: int = SHOWN
+) -> Iterator[Result | Refused]:
+    """Answers as pictures come in, in batches; what was refused passes through, in its place."""
+    if k < 1:
+        raise BadSettings(f"k = {k}: at least one answer a model is shown")
+    items = iter(items)
+    while batch := list(islice(items, BATCH)):
+        pictures = [item for item in batch if isinstance(item, Dropped)]
+        results = iter(_answered(classifier, pictures, k) if pictures else ())
+        yield from (next(results) if isinstance(item, Dropped) else item for item in batch)
+
+
+def embed_images(model: Model, pictures: Sequence[Dropped]) -> np.ndarray:
+    """float32 (n, dim), rows of unit length: pictures as the model sees them, rounded as kept ones are."""
+    return as_kept(model.clip.encode_images(np.stack([p.pixels[model.clip.image_size] for p in pictures])))
+
+
+def embed_text(model: Model, text: str) -> np.ndarray:
+    """float32 (dim,), of unit length: a text as the model reads it. Raises `BadSettings` for an empty one."""
+    if not text.strip():
+        raise BadSettings("the text is empty: write a few words")
+    return as_kept(model.clip.encode_texts([text]))[0]
+
+
+def nearest_captions(model: Model, features: np.ndarray, k: int = SHOWN) -> list[tuple[NearCaption, ...]]:
+    """The training captions nearest to each row of float32 (n, dim), best first; none where the sample has none."""
+    if model.caption_vectors is None or not len(model.captions):
+        return [()] * len(features)
+    scores = features @ model.caption_vectors.T
+    return [
+        tuple(NearCaption(model.captions[i], float(row[i])) for i in best)
+        for row, best in zip(scores, top_answers(scores, k), strict=True)
+    ]
+
+
+def _answered(classifier: Classifier, pictures: Sequence[Dropped], k: int) -> list[Result]:
+    by_model, distances = [], None
+    for model in classifier.models:
+        features = embed_images(model, pictures)
+        by_model.append(_answers(classifier, model, features, k))
+        if classifier.novelty is not None and model.id == classifier.judge:
+            distances = classifier.novelty.distances(features)
+    results = []
+    for i, picture in enumerate(pictures):
+        answers = tuple(answers[i] for answers in by_model)
+        distance = None if distances is None else float(distances[i])
+        familiar = None if distance is None else distance <= classifier.novelty.threshold
+        said = agreement(answers, familiar, classifier.own_labels)
+        label = guessed_label(picture.name, classifier.classes)
+        results.append(Result(picture.name, label, answers, distance, familiar, said))
+    return results
+
+
+def _answers(classifier: Classifier, model: Model, features: np.ndarray, k: int) -> list[Answer]:
+    classes, captions = classifier.classes, nearest_captions(model, features, k)
+    if not classes:
+        return [Answer(model.id, model.look.title, (), near) for near in captions]
+    scores = features @ model.class_vectors(classes).T
+    chances = probabilities(scores, model.logit_scale)
+    return [
+        Answer(model.id, model.look.title, tuple(Ranked(classes[j], float(row[j])) for j in best), near)
+        for row, best, near in zip(chances, top_answers(scores, k), captions, strict=True)
+    ]
+
+
+# ---- in words
+
+
+def agreement(answers: Sequence[Answer], familiar: bool | None = None, own_labels: bool = False) -> str:
+    """Who says what: "Captions and Labels say Chest (81 to 93 %), Base says Abdomen (40 %).", and doubts."""
+    said: dict[str, list[Answer]] = {}
+    for answer in answers:
+        if answer.labels:
+            said.setdefault(answer.labels[0].label, []).append(answer)
+    if not said:
+        return "There are no classes to choose from: type labels of your own." + _unfamiliar(familiar, own_labels)
+    camps = sorted(said.items(), key=lambda camp: -len(camp[1]))  # stable: the first model's comes first
+    if len(camps) == 1 and len(answers) > 1:
+        label, camp = camps[0]
+        who = "Both" if len(camp) == 2 else f"All {_number(len(camp))}"
+        sentence = f"{who} models say {label} ({_range(camp)})."
+    else:
+        parts = [
+            f"{_listed([a.title for a in camp])} {'say' if len(camp) > 1 else 'says'} {label} ({_range(camp)})"
+            for label, camp in camps
+        ]
+        disagree = "The models disagree: " if len(camps) == len(answers) > 1 else ""
+        sentence = disagree + ", ".join(parts) + "."
+    if max(answer.labels[0].probability for answer in answers) < UNSURE:
+        sentence += " None is sure."
+    return sentence + _unfamiliar(familiar, own_labels)
+
+
+def _unfamiliar(familiar: bool | None, own_labels: bool) -> str:
+    if familiar is not False:
+        return ""
+    if own_labels:
+        return " The sample has no picture like this one: fine-tuning taught the models nothing about its kind."
+    return " None of these may be right: the sample has no picture like this one."
+
+
+def _range(camp: Sequence[Answer]) -> str:
+    chances = [answer.labels[0].probability for answer in camp]
+    low, high = percent(min(chances), 0), percent(max(chances), 0)
+    return high if low == high else f"{low.removesuffix(' %')} to {high}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _number(n: int) -> str:
+    words = ("three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return words[n - 3] if 3 <= n <= 10 else str(n)
+
+
+# ---- many pictures
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of the `n` pictures with a known class a model has right, with its 95 % Wilson interval."""
+
+    model: str
+    title: str
+    right: int
+    n: int
+    low: float
+    high: float
+
+
+def accuracies(results: Sequence[Result]) -> list[Accuracy]:
+    """One a model, over the pictures whose folder or name says their class; none where no picture's does."""
+    known = [result for result in results if result.label is not None and result.answers[0].labels]
+    found = []
+    for place, answer in enumerate(known[0].answers if known else ()):
+        right = sum(result.answers[place].labels[0].label == result.label for result in known)
+        found.append(Accuracy(answer.model, answer.title, right, len(known), *proportion_interval(right, len(known))))
+    return found
+
+
+def batch_table(results: Sequence[Result]) -> pd.DataFrame:
+    """One row a picture: name, each model's answer and its probability, agreement, familiar, and label."""
+    rows = []
+    for result in results:
+        row: dict[str, object] = {"name": result.name}
+        for answer in result.answers:
+            first = answer.labels[0] if answer.labels else None
+            row[answer.title] = first.label if first else None
+            row[f"{answer.title} probability"] = first.probability if first else None
+        rows.append(row | {"agreement": result.agreement, "familiar": result.familiar, "label": result.label})
+    return pd.DataFrame(rows)
