@@ -5,9 +5,17 @@ import threading
 from pathlib import Path
 
 import streamlit as st
+from starlette.routing import Mount
 
+from clipdemo.gradio_app import Mounted
+
+gradio = Mounted("/gradio")  # imports Gradio when somebody first asks for it
 # The script is elsewhere so that Streamlit does not take pages/ for its old kind of pages: see clipdemo/ui/main.py.
-app = st.App(Path(__file__).resolve().parent / "clipdemo" / "ui" / "main.py")
+app = st.App(
+    Path(__file__).resolve().parent / "clipdemo" / "ui" / "main.py",
+    routes=[Mount("/gradio", app=gradio)],
+    lifespan=gradio.lifespan,
+)
 
 
 def read_ahead() -> None:

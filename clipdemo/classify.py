@@ -36,6 +36,7 @@ MOST_LABELS = 200  # that somebody may type
 MOST_LABEL_CHARACTERS = 200
 BATCH = 64  # pictures encoded at a time
 UNSURE = 0.5  # probability below which an answer is called a guess
+_FORMULA = tuple("=+-@\t\r")
 _LABEL_SETS = 32  # that a model remembers
 _STAGE = "opening models"
 
@@ -393,3 +394,11 @@ def batch_table(results: Sequence[Result]) -> pd.DataFrame:
             row[f"{answer.title} probability"] = first.probability if first else None
         rows.append(row | {"agreement": result.agreement, "familiar": result.familiar, "label": result.label})
     return pd.DataFrame(rows)
+
+
+def answers_csv(results: Sequence[Result]) -> bytes:
+    """The same as a CSV file that a spreadsheet may open: names come from strangers, so no cell is a formula."""
+    table = batch_table(results)
+    for name in table.select_dtypes(exclude=["number", "bool"]):
+        table[name] = [f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in table[name]]
+    return table.to_csv(index=False).encode()

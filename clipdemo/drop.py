@@ -22,7 +22,7 @@ from PIL import Image
 from clipdemo.errors import ClipDemoError, PictureError
 from clipdemo.images import MAX_BYTES, TOO_LARGE, decode, fit_square
 from clipdemo.sources import archives
-from clipdemo.sources.archives import Archive, FolderArchive, ZipArchive, archive_errors, printable
+from clipdemo.sources.archives import Archive, FolderArchive, ZipArchive, archive_errors, is_junk, printable
 
 MOST_PICTURES = 2_000  # files of one drop
 MOST_BYTES = 4 * 2**30  # of all files of one drop, unpacked
@@ -142,7 +142,7 @@ class _Reader:
             return
         name, content = given
         name = printable(name.replace("\\", "/"))
-        if _is_junk(name):
+        if is_junk(name):
             self.junk += 1
             return
         stream = io.BytesIO(content) if isinstance(content, bytes) else content
@@ -153,7 +153,7 @@ class _Reader:
         try:
             if path.is_dir():
                 yield from self._folder(name, path)
-            elif _is_junk(name):
+            elif is_junk(name):
                 self.junk += 1
             elif path.exists() and not path.is_file():  # reading a pipe would wait for ever
                 yield Refused(name, archives.NOT_A_FILE, f"{path} is neither a file nor a folder: name one")
@@ -166,7 +166,7 @@ class _Reader:
 
     def _folder(self, name: str, path: Path) -> Iterator[Dropped | Refused]:
         walked = (os.path.relpath(os.path.join(at, file), path) for at, _, files in os.walk(path) for file in files)
-        self.junk += sum(_is_junk(file.replace(os.sep, "/")) for file in walked)
+        self.junk += sum(is_junk(file.replace(os.sep, "/")) for file in walked)
         with _opened(name, lambda: FolderArchive(path)) as archive:
             yield from self._entries(name, archive, zips=True)
 
@@ -245,9 +245,9 @@ class _OpenZip(ZipArchive):
     def __init__(self, name: str, file: BinaryIO, size: int) -> None:
         self._zip = zipfile.ZipFile(file)
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
-        archives._refuse_bomb(Path(name), sum(i.file_size for i in infos if i.file_size <= MAX_BYTES), size)
-        self.junk = sum(_is_junk(info.filename.replace("\\", "/")) for info in infos)
-        Archive.__init__(self, Path(name), ((archives._zip_entry(info), info) for info in infos))
+        archives.refuse_bomb(Path(name), sum(i.file_size for i in infos if i.file_size <= MAX_BYTES), size)
+        self.junk = sum(is_junk(info.filename.replace("\\", "/")) for info in infos)
+        Archive.__init__(self, Path(name), ((archives.zip_entry(info), info) for info in infos))
 
 
 @contextmanager
@@ -264,10 +264,6 @@ def _opened(name: str, opening: Callable[[], Archive]) -> Iterator[Archive | Ref
     finally:
         if isinstance(found, Archive):
             found.close()
-
-
-def _is_junk(path: str) -> bool:
-    return archives._is_junk(path)
 
 
 def _too_large(name: str, size: int) -> Refused:

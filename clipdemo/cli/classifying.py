@@ -37,7 +37,7 @@ def classify(
     workspace: WorkspaceOption = None,
 ) -> None:
     """See what each model says to any pictures. Exit code 1 where none of the files can be read."""
-    from clipdemo.classify import batch_table, classified
+    from clipdemo.classify import answers_csv, classified
     from clipdemo.drop import Dropped, Refused, read_drop
 
     with plain_errors():
@@ -62,7 +62,7 @@ def classify(
                 print(json.dumps(one.plain(), ensure_ascii=False), flush=True)
         if csv and results:
             with disk_errors(csv):
-                batch_table(results).to_csv(csv, index=False)
+                csv.write_bytes(answers_csv(results))
         if not as_json and results:
             _print(classifier, results)
         for reason, count in refused.most_common():

@@ -182,7 +182,7 @@ def printable(path: str) -> str:
     return unicodedata.normalize("NFC", _UNPRINTABLE.sub("\ufffd", path))
 
 
-def _is_junk(path: str) -> bool:
+def is_junk(path: str) -> bool:
     """Whether the path is hidden or what operating systems leave behind."""
     parts = path.lower().split("/")
     return any((part.startswith(".") and part not in (".", "..")) or part in _JUNK for part in parts)
@@ -197,11 +197,12 @@ def _limited(path: Path, members: Iterable[tuple[Entry, Any]]) -> Iterator[tuple
             raise SourceError(f"{path} holds more than {MAX_ENTRIES:,} files: divide it")
         if total > MAX_TOTAL_BYTES:
             raise SourceError(f"{path} unpacks to more than {MAX_TOTAL_BYTES // 2**30} GiB: divide it")
-        if not _is_junk(entry.path):
+        if not is_junk(entry.path):
             yield entry, handle
 
 
-def _refuse_bomb(path: Path, unpacked: int, packed: int) -> None:
+def refuse_bomb(path: Path, unpacked: int, packed: int) -> None:
+    """Raises `SourceError` for an archive that unpacks to far more bytes than it has."""
     if unpacked > RATIO_FLOOR_BYTES and unpacked > MAX_RATIO * packed:
         raise SourceError(f"{path} unpacks to more than {MAX_RATIO:,} times its size: this is no archive of pictures")
     if unpacked > MAX_TOTAL_BYTES:
@@ -222,7 +223,7 @@ class FolderArchive(Archive):
 def _walk(root: Path) -> Iterator[tuple[Entry, str]]:
     unreadable: list[OSError] = []
     for folder, folders, files in os.walk(root, onerror=unreadable.append):
-        folders[:] = sorted(name for name in folders if not _is_junk(name))
+        folders[:] = sorted(name for name in folders if not is_junk(name))
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]  # os.walk enters no link
         for name in (*files, *linked):
             full = os.path.join(folder, name)
@@ -259,8 +260,8 @@ class ZipArchive(Archive):
         self._zip = zipfile.ZipFile(path)
         try:
             infos = self._zip.infolist()
-            _refuse_bomb(path, sum(i.file_size for i in infos if i.file_size <= MAX_FILE_BYTES), path.stat().st_size)
-            super().__init__(path, ((_zip_entry(info), info) for info in infos if not info.is_dir()))
+            refuse_bomb(path, sum(i.file_size for i in infos if i.file_size <= MAX_FILE_BYTES), path.stat().st_size)
+            super().__init__(path, ((zip_entry(info), info) for info in infos if not info.is_dir()))
         except BaseException:
             self._zip.close()
             raise
@@ -284,7 +285,8 @@ def _read_limited(file: Any, step: int) -> bytes:
     return bytes(data)
 
 
-def _zip_entry(info: zipfile.ZipInfo) -> Entry:
+def zip_entry(info: zipfile.ZipInfo) -> Entry:
+    """A member as its archive lists it, with what is wrong with it."""
     name = info.filename
     if not info.flag_bits & 0x800:  # not marked as UTF-8, which many programs write nevertheless
         with suppress(UnicodeError):
@@ -400,5 +402,5 @@ def _copy_tar(path: Path, stream: BinaryIO, packed: BinaryIO, target: Path) -> A
                 raise SourceError(f"{path} holds no tar: unpack it, or make a ZIP or tar archive of its folder")
             out.write(chunk)
             unpacked += len(chunk)
-            _refuse_bomb(path, unpacked, size)
+            refuse_bomb(path, unpacked, size)
             yield Progress(stage="source", done=min(packed.tell(), size), total=size, note=f"Unpacking {path.name}")

@@ -36,6 +36,7 @@ from clipdemo.training.runs import Run, load_run, readable_runs, run_id
 from clipdemo.workspace import Workspace
 
 if TYPE_CHECKING:
+    from clipdemo.classify import Classifier
     from clipdemo.neighbours import Neighbourhood
     from clipdemo.projection import Map, MapSettings
     from clipdemo.ui.explore.views import View
@@ -279,16 +280,14 @@ def model(workspace: Workspace, of: Evaluation) -> Clip:
     name = model_id(run, of.base)
     if name != of.predictions.rpartition("-")[0]:
         raise ComparisonError(f"the weights of {of.run or of.base} are others than those measured: measure it again")
-    return _model(name, run.weights if run else None, of.base)
+    return _model(run.weights if run else None, of.base)
 
 
-@st.cache_resource(max_entries=6, show_spinner="Opening the model…")
-def _model(name: str, _weights: Path | None, _base: str) -> Clip:
-    from clipdemo.models import open_model  # imports torch: not before somebody needs a model
+def _model(weights: Path | None, base: str) -> Clip:
+    from clipdemo import opened  # imports torch when the first model is opened: not before somebody needs one
 
-    clip = open_model(_base, _weights)
-    gc.freeze()
-    return clip
+    with st.spinner("Opening the model…"):
+        return opened.model(base, weights)
 
 
 def neighbourhood(workspace: Workspace, on: Sample, run: Run | None, base: str) -> Neighbourhood | None:
@@ -296,7 +295,7 @@ def neighbourhood(workspace: Workspace, on: Sample, run: Run | None, base: str) 
     from clipdemo.neighbours import is_ready
 
     name = model_id(run, base)
-    clip = _model(name, run.weights if run else None, base)
+    clip = _model(run.weights if run else None, base)
     if not is_ready(clip, name, on, workspace):
         return None
     return _neighbourhood(str(workspace.root), name, on.content_hash, clip, on)
@@ -307,6 +306,26 @@ def _neighbourhood(root: str, name: str, content_hash: str, _clip: Clip, _on: Sa
     from clipdemo.neighbours import neighbourhood as opened
 
     return finish(opened(_clip, name, _on, Workspace(root)))
+
+
+def classifier(workspace: Workspace, comparison: str | None) -> Classifier:
+    """A comparison's models with all they need to answer, the built-in base without one; one for everybody."""
+    from clipdemo import opened
+
+    with st.spinner("Opening the models…"):
+        return opened.classifier(workspace, comparison)
+
+
+def examples(workspace: Workspace, comparison: str, count: int) -> dict[str, bytes]:
+    """Drawn pictures to click, name -> file: of the comparison's test split where that is drawn, else new ones."""
+    return _examples(str(workspace.root), comparison, count)
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing examples…")
+def _examples(root: str, comparison: str, count: int) -> dict[str, bytes]:
+    from clipdemo.examples import drawn_examples
+
+    return drawn_examples(Workspace(root), comparison, count)
 
 
 def stand_out(base: Neighbourhood, tuned: Neighbourhood, kind: Literal["moved", "worst"]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ page = st.navigation(
         st.Page(state.PAGES["train"], title="Train", icon=":material/model_training:", url_path="train"),
         st.Page(state.PAGES["compare"], title="Compare", icon=":material/leaderboard:", url_path="compare"),
         st.Page(state.PAGES["explore"], title="Explore", icon=":material/travel_explore:", url_path="explore"),
+        st.Page(state.PAGES["classify"], title="Classify", icon=":material/image_search:", url_path="classify"),
         st.Page(state.PAGES["share"], title="Share", icon=":material/share:", url_path="share"),
     ],
     position="top",

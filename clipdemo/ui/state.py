@@ -11,8 +11,8 @@ from clipdemo.records import RunConfig
 from clipdemo.survey import Survey
 from clipdemo.workspace import Workspace
 
-Kind = Literal["sample", "comparison", "job", "section", "picture"]
-Page = Literal["home", "data", "train", "compare", "explore", "share"]
+Kind = Literal["sample", "comparison", "job", "section", "picture", "labels"]
+Page = Literal["home", "data", "train", "compare", "explore", "classify", "share"]
 
 _FOLDER = Path(__file__).resolve().parent.parent.parent / "pages"
 PAGES: dict[Page, Path] = {name: _FOLDER / f"{name}.py" for name in get_args(Page)}
@@ -30,6 +30,9 @@ SECTION = "compare_section"
 WITHOUT_MARKED = "without_marked"
 WAY = "explore_way"
 PLACE = "place"  # of the picture that Explore looks at, in the sample's manifest
+
+EXAMPLE, ANSWERS = "classify_example", "classify_answers"
+LOOKED, HEAT = "where_they_looked", "heat_maps"
 
 MAX_UPLOAD_MEGABYTES = 1024  # an upload is held in memory until it is written down
 

@@ -1,0 +1,109 @@
+"""Where the models looked: a heat map each, what covering parts of the picture shows, and maps of shuffled weights."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from clipdemo.classify import Classifier, Model, Result, embed_text
+from clipdemo.drop import Dropped, Given, read_drop
+from clipdemo.errors import ClipDemoError
+from clipdemo.progress import finish
+from clipdemo.ui import state, tables, widgets
+
+_OTHER = "Other words"
+_METHODS = {"gradient": "by gradient", "occlusion": "by covering", "sanity": "with shuffled weights"}
+_HELP = {
+    "gradient": "Integrated gradients (Sundararajan et al. 2017) at the patches: what the score is made of.",
+    "occlusion": "Parts of the picture are blurred one after another: slow, and true to the model by what it does.",
+    "sanity": "The same map of a model whose weights were shuffled (Adebayo et al. 2018). Where it looks like the "
+    "first, the first says little about what the model has learned.",
+}
+
+
+def draw(classifier: Classifier, result: Result, thumbnail: bytes, given: Sequence[Given]) -> None:
+    """The switch, and then the heat maps of all models for a class or any words."""
+    if not st.toggle("Where they looked", key=state.LOOKED, help="A heat map a model; some seconds for a large one."):
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        first = result.answers[0].labels[0].label if result.answers[0].labels else None
+        options = [*classifier.classes, _OTHER]
+        of = st.selectbox("For", options, options.index(first) if first in options else 0, width=220)
+        words = st.text_input("Words", max_chars=200, placeholder="such as: a bright spot") if of == _OTHER else ""
+        method = st.segmented_control(
+            "Map", list(_METHODS), default="gradient", required=True, format_func=_METHODS.get
+        )
+        strength = st.slider("Strength", 0.0, 1.0, 0.7, 0.05, width=180)
+    if of == _OTHER and not words.strip():
+        st.info("Write some words to look for.", icon=":material/edit:")
+        return
+    picture = _pixels(result.name, given, classifier.sizes)
+    if picture is None:
+        st.info("The picture is not there any more: drop it again.", icon=":material/info:")
+        return
+    image = Image.open(io.BytesIO(thumbnail)).convert("RGB")
+    with st.grid(len(classifier.models), min_column_width=230, gap="small") as grid:
+        for model in classifier.models:
+            with grid.cell():
+                st.markdown(f"**{tables.signed(model.look)}**")
+                with widgets.guarded():
+                    _one(classifier, model, picture, image, of, words, method, strength)
+    st.caption(f"{_HELP[method]} Outside the square that the models are shown, the picture is dimmed. A map says what "
+               "the score rests on, not that the answer is right.")  # fmt: skip
+
+
+def _one(
+    classifier: Classifier,
+    model: Model,
+    picture: Dropped,
+    image: Image.Image,
+    of: str,
+    words: str,
+    method: str,
+    strength: float,
+) -> None:
+    from clipdemo.saliency import overlaid
+
+    key = (picture.name, hash(picture.thumbnail), model.id, classifier.classes, model.template, of, words, method)
+    kept = st.session_state.setdefault(state.HEAT, {})
+    if key not in kept:
+        while len(kept) >= 24:
+            kept.pop(next(iter(kept)))
+        with st.spinner("Looking…"):
+            kept[key] = _map(classifier, model, picture.pixels[model.clip.image_size], of, words, method)
+    heat, said = kept[key]
+    st.image(overlaid(image, heat, strength), width="stretch", alt=f"where {model.look.title} looked")
+    if said:
+        st.caption(said)
+
+
+def _map(
+    classifier: Classifier, model: Model, pixels: np.ndarray, of: str, words: str, method: str
+) -> tuple[np.ndarray, str]:
+    """float32 (size, size) in [0, 1], and a line about it."""
+    from clipdemo.saliency import heat_map, occlusion_map, sanity
+
+    if words.strip():
+        text, against = embed_text(model, words), None
+    else:
+        vectors, place = model.class_vectors(classifier.classes), classifier.classes.index(of)
+        text, against = vectors[place], np.delete(vectors, place, axis=0) if len(vectors) > 1 else None
+    if method == "occlusion":
+        return finish(occlusion_map(model.clip, pixels, text, against)), ""
+    if method == "sanity":
+        found = finish(sanity(model.clip, pixels, text, against))
+        return found.shuffled, f"Rank correlation with the real map: {found.correlation:.2f} (1: the same, 0: none)."
+    return heat_map(model.clip, pixels, text, against), ""
+
+
+def _pixels(name: str, given: Sequence[Given], sizes: Sequence[int]) -> Dropped | None:
+    """The picture of that name, read once more from what was given."""
+    try:
+        found = (one for one in read_drop(given, sizes) if isinstance(one, Dropped))
+        return next((one for one in found if one.name == name), None)
+    except (ClipDemoError, ValueError, OSError):  # an upload that is gone
+        return None
