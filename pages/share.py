@@ -6,4 +6,6 @@ LEAD = "Show it to a class, send a link that opens just what you see, or take a 
 
 with widgets.page("Share", LEAD):
     workspace = state.workspace()
+    share.take_home(workspace)
+    share.other_ways()
     share.this_server(workspace)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from clipdemo import jobs, queues, quota
 from clipdemo.hosting import Action
 from clipdemo.jobs import Job, Stop
 from clipdemo.marks import set_mark
+from clipdemo.progress import finish
 from clipdemo.records import Comparison
 from clipdemo.training.runs import Run
 from clipdemo.ui import roles, state
@@ -88,6 +89,24 @@ def pin(run: Run, pinned: bool) -> None:
     """Has a run stay when room is made. Raises `Forbidden`."""
     roles.require("delete")
     quota.pin(run, pinned)
+
+
+def export(workspace: Workspace, run: Run, kind: Literal["model", "space"]) -> bytes:
+    """A run as a ZIP file to take home. Raises `Forbidden`."""
+    roles.require("export")
+    from clipdemo.export import zipped  # imports huggingface_hub
+
+    return finish(zipped(run, workspace, kind))
+
+
+def publish(
+    workspace: Workspace, run: Run, kind: Literal["model", "space"], repository: str, token: str, private: bool
+) -> str:
+    """Pushes a run to the Hub under somebody's token; its address there. Raises `Forbidden`."""
+    roles.require("export")
+    from clipdemo.export import pushed
+
+    return finish(pushed(run, workspace, kind, repository, token, private))
 
 
 def keep_upload(files: Sequence[tuple[str, BinaryIO]], workspace: Workspace) -> Path:

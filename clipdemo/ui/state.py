@@ -32,6 +32,7 @@ WAY = "explore_way"
 PLACE = "place"  # of the picture that Explore looks at, in the sample's manifest
 
 EXAMPLE, ANSWERS = "classify_example", "classify_answers"
+EXPORT = "export"
 LOOKED, HEAT = "where_they_looked", "heat_maps"
 
 MAX_UPLOAD_MEGABYTES = 1024  # an upload is held in memory until it is written down

@@ -34,7 +34,7 @@ def test_a_dropped_picture_is_answered_looked_into_and_asked_with_own_labels(vis
     page.get_by_text("Where they looked").click()
     expect(page.get_by_role("img", name=re.compile("^where .* looked$"))).to_have_count(3)
     page.get_by_text("Own labels and sentence").click()
-    labels = page.get_by_label("Labels, divided by commas")
+    labels = page.get_by_role("textbox", name="Labels, divided by commas")
     labels.fill("a bright disc, a dark sky")
     labels.press("Enter")
     expect(page.get_by_role("heading", name=re.compile("a bright disc|a dark sky"))).to_be_visible()
