@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import streamlit as st
 
 from clipdemo.hosting import ACTIONS
@@ -77,6 +79,10 @@ def this_server(workspace: Workspace) -> None:
     who = "You are the teacher" if roles.is_teacher() else "You are a visitor"
     st.markdown(f"**{who}.** You may {', '.join(['browse, compare, explore and classify', *may])}.")
     _signing(bool(rules.code), bool(rules.teachers))
+    if os.environ.get("CLIPDEMO_TEMPORARY") == "1":
+        st.warning(
+            "There is no lasting disk: everything is gone when this server restarts.", icon=":material/hard_drive:"
+        )
     limits = rules.limits
     st.caption(
         f"Limits for everybody: {limits.samples:,} pictures a sample, {limits.epochs} epochs, {limits.queue} jobs, "
