@@ -286,8 +286,7 @@ def model(workspace: Workspace, of: Evaluation) -> Clip:
 def _model(weights: Path | None, base: str) -> Clip:
     from clipdemo import opened  # imports torch when the first model is opened: not before somebody needs one
 
-    with st.spinner("Opening the model…"):
-        return opened.model(base, weights)
+    return opened.model(base, weights)
 
 
 def neighbourhood(workspace: Workspace, on: Sample, run: Run | None, base: str) -> Neighbourhood | None:
@@ -295,7 +294,8 @@ def neighbourhood(workspace: Workspace, on: Sample, run: Run | None, base: str) 
     from clipdemo.neighbours import is_ready
 
     name = model_id(run, base)
-    clip = _model(run.weights if run else None, base)
+    with st.spinner("Opening the model…"):
+        clip = _model(run.weights if run else None, base)
     if not is_ready(clip, name, on, workspace):
         return None
     return _neighbourhood(str(workspace.root), name, on.content_hash, clip, on)
