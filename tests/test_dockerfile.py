@@ -195,7 +195,6 @@ def signing(environment, tmp_path, monkeypatch):
     ready = container.prepared(environment | SPACE)
     path = tmp_path / "home" / ".streamlit" / "secrets.toml"
     read = Secrets()
-    monkeypatch.setattr(read, "_maybe_install_file_watchers", lambda: None)
     monkeypatch.setattr("streamlit.config.get_option", _with_secrets(path))
     for module in ("streamlit.auth_util", "streamlit.web.server.server_util"):
         monkeypatch.setattr(f"{module}.secrets_singleton", read)
@@ -206,7 +205,7 @@ def _with_secrets(path):
     from streamlit import config
 
     plain = config.get_option
-    mine = {"secrets.files": [str(path)], "server.enableXsrfProtection": False}
+    mine = {"secrets.files": [str(path)], "server.enableXsrfProtection": False, "server.fileWatcherType": "none"}
     return lambda name: mine[name] if name in mine else plain(name)
 
 

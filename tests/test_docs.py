@@ -69,3 +69,10 @@ def test_modules_named_in_the_documentation_exist(page):
 def test_links_between_files_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text_of(page))
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_every_variable_of_the_program_is_documented():
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "clipdemo").rglob("*.py"))
+    names = set(re.findall(r"\bCLIPDEMO_[A-Z_]*[A-Z]\b", code))
+    assert len(names) >= 10
+    assert [name for name in sorted(names) if f"`{name}`" not in text_of("docs/hosting.md")] == []
