@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import streamlit as st
+from streamlit.errors import StreamlitAuthError
 
 from clipdemo.hosting import ACTIONS
 from clipdemo.training.runs import Run, readable_runs
@@ -102,7 +103,10 @@ def _signing(by_code: bool, by_account: bool) -> None:
             st.rerun()
         return
     if by_account and st.button("Sign in", icon=":material/login:"):
-        st.login()
+        try:
+            st.login()
+        except StreamlitAuthError:
+            st.error("This server is not set up for signing in: docs/hosting.md says how.", icon=":material/error:")
     if by_code:
         with st.form("teacher", border=False, clear_on_submit=True):
             code = st.text_input("The teacher’s code", type="password", autocomplete="off", max_chars=200, width=320)

@@ -62,3 +62,11 @@ def test_the_projector_switch_rides_in_the_address(open_page):
     assert app.toggle[0].value
     app.toggle[0].set_value(False).run()
     assert app.query_params["projector"] == "0" and not app.exception
+
+
+def test_a_server_without_a_provider_says_so(open_page, monkeypatch):
+    monkeypatch.setenv("CLIPDEMO_HOSTED", "1")
+    monkeypatch.setenv("CLIPDEMO_TEACHERS", "ada")
+    app = open_page("share")
+    button(app, "Sign in").click().run()
+    assert not app.exception and "not set up for signing in" in app.error[0].value
