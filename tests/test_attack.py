@@ -147,18 +147,20 @@ def put(address, path, name, data):
     return connection.getresponse().status
 
 
-def test_guessing_the_code_ends_after_a_few_tries(address):
+def test_guessing_the_code_ends_after_a_few_tries(workspace, tmp_path):
     def says(visitor, code):
         visitor.set(visitor.named("The teacher’s code").id, string_value=code)
         visitor.set(visitor.named("Enter").id, trigger_value=True)
         return " ".join(visitor.texts)
 
-    for attempt in range(5):  # a new session each time does not help
+    # a server of its own: its door stays shut afterwards
+    with served(workspace.root, tmp_path / "server.log", **HOSTED) as address:
+        for attempt in range(5):  # a new session each time does not help
+            with Session(address, "share") as visitor:
+                assert "This is not the code" in says(visitor, f"guess {attempt}")
         with Session(address, "share") as visitor:
-            assert "This is not the code" in says(visitor, f"guess {attempt}")
-    with Session(address, "share") as visitor:
-        said = says(visitor, CODE)
-        assert "too many wrong codes" in said and "You are the teacher" not in said
+            said = says(visitor, CODE)
+            assert "too many wrong codes" in said and "You are the teacher" not in said
 
 
 def test_one_visitors_code_makes_nobody_else_the_teacher(address):
