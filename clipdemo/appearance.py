@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from clipdemo.records import BUILT_IN_BASE, Comparison, Evaluation
 
+NOT_FOR_DIAGNOSIS = "For learning about models, **not for diagnosis**: nothing here is a medical device."
+
 KINDS = ("base", "captions", "labels")
 TITLES = {"base": "Base", "captions": "Captions", "labels": "Labels"}
 SIGNS = {"base": "●", "captions": "▲", "labels": "■"}

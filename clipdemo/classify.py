@@ -27,6 +27,7 @@ from clipdemo.progress import Activity, Progress
 from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, Comparison, Evaluation, RunConfig, percent
 from clipdemo.sampling import Sample, load_sample
 from clipdemo.sources.bodyparts import BODY_PARTS
+from clipdemo.spreadsheets import harmless
 from clipdemo.statistics import proportion_interval
 from clipdemo.training.runs import load_run
 from clipdemo.workspace import Workspace
@@ -36,7 +37,6 @@ MOST_LABELS = 200  # that somebody may type
 MOST_LABEL_CHARACTERS = 200
 BATCH = 64  # pictures encoded at a time
 UNSURE = 0.5  # probability below which an answer is called a guess
-_FORMULA = tuple("=+-@\t\r")
 _LABEL_SETS = 32  # that a model remembers
 _STAGE = "opening models"
 
@@ -212,6 +212,13 @@ def zero_shot(classifier: Classifier, labels: Sequence[str], template: str = "")
         RunConfig(mode="labels", template=template)  # checks it
     models = tuple(replace(model, template=template or model.template) for model in classifier.models)
     return replace(classifier, classes=classes, models=models, own_labels=True)
+
+
+def typed(classifier: Classifier, labels: str, template: str = "") -> Classifier:
+    """`zero_shot` of what somebody typed: labels divided by commas; the classifier's own where there are none."""
+    if not labels.strip() and not template.strip():
+        return classifier
+    return zero_shot(classifier, labels.split(",") if labels.strip() else classifier.classes, template.strip())
 
 
 def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
@@ -400,5 +407,5 @@ def answers_csv(results: Sequence[Result]) -> bytes:
     """The same as a CSV file that a spreadsheet may open: names come from strangers, so no cell is a formula."""
     table = batch_table(results)
     for name in table.select_dtypes(exclude=["number", "bool"]):
-        table[name] = [f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in table[name]]
+        table[name] = [harmless(value) if isinstance(value, str) else value for value in table[name]]
     return table.to_csv(index=False).encode()

@@ -32,10 +32,12 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from clipdemo import opened
+from clipdemo.appearance import NOT_FOR_DIAGNOSIS
 from clipdemo.errors import BadSettings, ClipDemoError, PictureError, WorkspaceError
 from clipdemo.examples import drawn_examples
 from clipdemo.hosting import policy
 from clipdemo.images import TOO_LARGE
+from clipdemo.spreadsheets import harmless
 from clipdemo.workspace import Workspace, atomic_write, disk_errors
 
 if TYPE_CHECKING:
@@ -51,7 +53,6 @@ MOST_FLAGS = 10_000
 SHOWN_MODELS = 8
 EXAMPLES = 6
 _QUEUE = "models"  # one for all endpoints, so that calls are answered in order of arrival
-_NOT_FOR_DIAGNOSIS = "For learning about models, **not for diagnosis**: nothing here is a medical device."
 _SYNTHETIC = "These pictures are synthetic: drawn by this program, of nobody."
 _FLAG_COLUMNS = ("time", "comparison", "picture", "said", "should be", "comment", "file")
 _CSS = """
@@ -79,12 +80,10 @@ class Service:
 
     def classify(self, name: str, data: bytes, labels: str = "", template: str = "", comparison: str = "") -> Result:
         """What each model says to the picture in a file's bytes; `labels` are divided by commas."""
-        from clipdemo.classify import classify, zero_shot
+        from clipdemo.classify import classify, typed
         from clipdemo.drop import dropped_picture
 
-        found, labels, template = self.classifier(comparison), labels or "", template or ""  # JSON's null is no text
-        if labels.strip() or template.strip():
-            found = zero_shot(found, labels.split(",") if labels.strip() else found.classes, template.strip())
+        found = typed(self.classifier(comparison), labels or "", template or "")  # JSON's null is no text
         return classify(found, [dropped_picture(data, name, found.sizes)])[0]
 
     def embed_image(self, name: str, data: bytes, comparison: str = "") -> list[dict[str, object]]:
@@ -159,12 +158,6 @@ def _csv_line(values: tuple[str, ...]) -> str:
     line = io.StringIO()
     csv.writer(line).writerow([harmless(value) for value in values])
     return line.getvalue()
-
-
-def harmless(text: str) -> str:
-    """The text as a spreadsheet shows it and never computes it: see OWASP, "CSV injection"."""
-    flat = " ".join(text.split())
-    return f"'{flat}" if flat.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else flat
 
 
 # ---- the disk
@@ -313,7 +306,7 @@ def build(workspace: Workspace, comparison: str | None = None, flagging: bool = 
 
 def _page(service: Service, flags: Flags | None) -> None:
     gr = _gradio()
-    gr.Markdown(f"# What do the models see?\n{_NOT_FOR_DIAGNOSIS}")
+    gr.Markdown(f"# What do the models see?\n{NOT_FOR_DIAGNOSIS}")
     models = gr.Markdown()
     chosen, result = gr.State(""), gr.State(None)
     with gr.Row():

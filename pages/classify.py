@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from clipdemo.appearance import NOT_FOR_DIAGNOSIS
 from clipdemo.ui import classify, state, widgets
 
 LEAD = (
@@ -10,7 +11,7 @@ LEAD = (
 
 with widgets.page("Classify", LEAD):
     workspace = state.workspace()
-    st.caption(f":material/info: {classify.NOT_FOR_DIAGNOSIS}")
+    st.caption(f":material/info: {NOT_FOR_DIAGNOSIS}")
     classifier = classify.choose_classifier(workspace)
     key, given = classify.pictures_given(workspace, classifier)
     if given:

@@ -16,8 +16,10 @@ import json
 import re
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from urllib.parse import unquote
+
+from tests.hub_standin import OneAnswer
 
 LARGE = 100_000  # bytes from which a file goes by LFS
 _KINDS = {"models": "model", "spaces": "space"}
@@ -66,25 +68,8 @@ class PushStandIn:
         self._thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(OneAnswer):
     hub: PushStandIn
-    protocol_version = "HTTP/1.1"
-    timeout = 10
-
-    def log_message(self, *message: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def do_PUT(self) -> None:
-        self._answer()
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

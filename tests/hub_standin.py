@@ -152,8 +152,9 @@ class _Server(ThreadingHTTPServer):
         """A client that went away is no news."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    hub: HubStandIn
+class OneAnswer(BaseHTTPRequestHandler):
+    """Whatever the method, `_answer` answers; nothing is printed."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 10
@@ -164,11 +165,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer()
 
-    def do_GET(self) -> None:
-        self._answer()
+    do_GET = do_POST = do_PUT = do_HEAD
 
-    def do_POST(self) -> None:
-        self._answer()
+
+class _Handler(OneAnswer):
+    hub: HubStandIn
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()

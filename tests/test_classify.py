@@ -31,23 +31,7 @@ from clipdemo.sources.bodyparts import BODY_PARTS
 from clipdemo.statistics import proportion_interval
 from clipdemo.workspace import Workspace
 from tests.test_drop import hostile_drop
-from tests.training.test_loop import small_base
 from tests.workspace_factory import make_real_run, make_sample
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return small_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return Workspace(tmp_path_factory.mktemp("workspace"))
-
-
-@pytest.fixture(scope="module")
-def sample(place):
-    return make_sample(place)
 
 
 @pytest.fixture(scope="module")

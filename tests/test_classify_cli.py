@@ -12,25 +12,12 @@ from clipdemo.comparison import measure
 from clipdemo.drop import dropped_picture
 from clipdemo.progress import finish
 from clipdemo.records import RunConfig
-from clipdemo.workspace import Workspace
 from tests.fuzz import zip_of
-from tests.training.test_loop import small_base
-from tests.workspace_factory import make_real_run, make_sample
+from tests.workspace_factory import make_real_run
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return Workspace(tmp_path_factory.mktemp("workspace"))
-
-
-@pytest.fixture(scope="module")
-def sample(place):
-    return make_sample(place)
-
-
-@pytest.fixture(scope="module")
-def comparison(place, sample, tmp_path_factory):
-    base = small_base(tmp_path_factory.mktemp("base"))
+def comparison(place, sample, base):
     return finish(measure(sample, place, [make_real_run(place, sample, RunConfig(mode="labels", base=base))], [base]))
 
 

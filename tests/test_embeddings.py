@@ -29,11 +29,6 @@ def small_steps(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return small_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
 def clip(base):
     return open_model(base)
 

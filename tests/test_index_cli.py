@@ -12,23 +12,7 @@ from clipdemo.models import open_model
 from clipdemo.neighbours import neighbourhood, pictures_of_text, texts_of_picture
 from clipdemo.progress import finish
 from clipdemo.workspace import Workspace
-from tests.training.test_loop import small_base
 from tests.workspace_factory import make_sample
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return small_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return Workspace(tmp_path_factory.mktemp("workspace"))
-
-
-@pytest.fixture(scope="module")
-def sample(place):
-    return make_sample(place)
 
 
 @pytest.fixture(scope="module")

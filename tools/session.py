@@ -5,7 +5,6 @@ For tests that send what no browser would, and for classes of thirty on two core
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -49,7 +48,7 @@ class Session:
         self.query, self._page = query, ""
         self._run(page_name=page)
 
-    def run(self, **states: dict[str, object]) -> None:
+    def run(self) -> None:
         """Draws the page again."""
         self._run()
 
@@ -112,6 +111,3 @@ class Session:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    def __iter__(self) -> Iterator[Widget]:
-        return iter(self.widgets)

@@ -34,15 +34,14 @@ def export(
 ) -> None:
     """Export a fine-tuned model with its card. Prints the folder's path, or the address on the Hub."""
     from clipdemo.comparison import load_comparison
-    from clipdemo.export import export_model, export_space, push
+    from clipdemo.export import WRITES, push
     from clipdemo.training.runs import load_run
 
     with plain_errors():
         place = Workspace(workspace)
         found = load_run(place, run)
         against = load_comparison(place, comparison) if comparison else None
-        write = export_space if kind == "space" else export_model
-        folder = finish(write(found, place, to or Path(f"{kind}-{found.id}"), against))
+        folder = finish(WRITES[kind](found, place, to or Path(f"{kind}-{found.id}"), against))
         if repository is None:
             print(folder)
             return

@@ -6,7 +6,7 @@
 
 from clipdemo.export.hub import push
 from clipdemo.export.model import export_model
-from clipdemo.export.packed import pushed, zipped
+from clipdemo.export.packed import WRITES, pushed, zipped
 from clipdemo.export.space import export_space
 
-__all__ = ["export_model", "export_space", "push", "pushed", "zipped"]
+__all__ = ["WRITES", "export_model", "export_space", "push", "pushed", "zipped"]

@@ -18,9 +18,8 @@ from clipdemo.classify import (
     accuracies,
     answers_csv,
     batch_table,
-    checked_labels,
     classified,
-    zero_shot,
+    typed,
 )
 from clipdemo.drop import Dropped, Given, Refused, read_drop
 from clipdemo.records import percent
@@ -36,7 +35,6 @@ _WAYS = {
 }
 _EXAMPLES = 8
 _TABLE_PIXELS = 72
-NOT_FOR_DIAGNOSIS = "For learning about models, **not for diagnosis**: nothing here is a medical device."
 
 
 @dataclass
@@ -76,15 +74,7 @@ def _with_labels(classifier: Classifier) -> Classifier:
             help="With {label} where the label stands. Several, divided by |, are averaged.",
         )  # fmt: skip
     state.show_in_address("labels", text or None)
-    if not text.strip() and not template.strip():
-        return classifier
-    found = widgets.checked(lambda: _typed(classifier, text, template.strip()))
-    return found or classifier
-
-
-def _typed(classifier: Classifier, text: str, template: str) -> Classifier:
-    labels = checked_labels(text.split(",")) if text.strip() else classifier.classes
-    return zero_shot(classifier, labels, template)
+    return widgets.checked(lambda: typed(classifier, text, template)) or classifier
 
 
 # ---- what is given

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import streamlit as st
@@ -11,11 +12,12 @@ from PIL import Image
 
 from clipdemo.classify import Classifier, Model, Result, embed_text
 from clipdemo.drop import Dropped, Given, read_drop
-from clipdemo.errors import ClipDemoError
+from clipdemo.errors import PictureError
 from clipdemo.progress import finish
 from clipdemo.ui import state, tables, widgets
 
 _OTHER = "Other words"
+_MOST_KEPT = 24  # maps of a session
 _METHODS = {"gradient": "by gradient", "occlusion": "by covering", "sanity": "with shuffled weights"}
 _HELP = {
     "gradient": "Integrated gradients (Sundararajan et al. 2017) at the patches: what the score is made of.",
@@ -41,44 +43,46 @@ def draw(classifier: Classifier, result: Result, thumbnail: bytes, given: Sequen
     if of == _OTHER and not words.strip():
         st.info("Write some words to look for.", icon=":material/edit:")
         return
-    picture = _pixels(result.name, given, classifier.sizes)
-    if picture is None:
-        st.info("The picture is not there any more: drop it again.", icon=":material/info:")
-        return
+    picture = cache(lambda: _picture(result.name, given, classifier.sizes))  # read again for a new map only
     image = Image.open(io.BytesIO(thumbnail)).convert("RGB")
     with st.grid(len(classifier.models), min_column_width=230, gap="small") as grid:
         for model in classifier.models:
             with grid.cell():
                 st.markdown(f"**{tables.signed(model.look)}**")
                 with widgets.guarded():
-                    _one(classifier, model, picture, image, of, words, method, strength)
+                    kept = _kept(classifier, model, (result.name, hash(thumbnail)), picture, of, words, method)
+                    _one(model, image, kept, strength)
     st.caption(f"{_HELP[method]} Outside the square that the models are shown, the picture is dimmed. A map says what "
                "the score rests on, not that the answer is right.")  # fmt: skip
 
 
-def _one(
-    classifier: Classifier,
-    model: Model,
-    picture: Dropped,
-    image: Image.Image,
-    of: str,
-    words: str,
-    method: str,
-    strength: float,
-) -> None:
+def _one(model: Model, image: Image.Image, kept: tuple[np.ndarray, str], strength: float) -> None:
     from clipdemo.saliency import overlaid
 
-    key = (picture.name, hash(picture.thumbnail), model.id, classifier.classes, model.template, of, words, method)
-    kept = st.session_state.setdefault(state.HEAT, {})
-    if key not in kept:
-        while len(kept) >= 24:
-            kept.pop(next(iter(kept)))
-        with st.spinner("Looking…"):
-            kept[key] = _map(classifier, model, picture.pixels[model.clip.image_size], of, words, method)
-    heat, said = kept[key]
+    heat, said = kept
     st.image(overlaid(image, heat, strength), width="stretch", alt=f"where {model.look.title} looked")
     if said:
         st.caption(said)
+
+
+def _kept(
+    classifier: Classifier,
+    model: Model,
+    name: tuple[str, int],
+    picture: Callable[[], Dropped],
+    of: str,
+    words: str,
+    method: str,
+) -> tuple[np.ndarray, str]:
+    """A model's map and the line about it, made once for this session."""
+    key = (*name, model.id, classifier.classes, model.template, of, words, method)
+    kept = st.session_state.setdefault(state.HEAT, {})
+    if key not in kept:
+        while len(kept) >= _MOST_KEPT:
+            kept.pop(next(iter(kept)))
+        with st.spinner("Looking…"):
+            kept[key] = _map(classifier, model, picture().pixels[model.clip.image_size], of, words, method)
+    return kept[key]
 
 
 def _map(
@@ -100,10 +104,10 @@ def _map(
     return heat_map(model.clip, pixels, text, against), ""
 
 
-def _pixels(name: str, given: Sequence[Given], sizes: Sequence[int]) -> Dropped | None:
-    """The picture of that name, read once more from what was given."""
+def _picture(name: str, given: Sequence[Given], sizes: Sequence[int]) -> Dropped:
+    """The picture of that name, read once more from what was given. Raises `PictureError` where it is gone."""
     try:
-        found = (one for one in read_drop(given, sizes) if isinstance(one, Dropped))
-        return next((one for one in found if one.name == name), None)
-    except (ClipDemoError, ValueError, OSError):  # an upload that is gone
-        return None
+        found = (one for one in read_drop(given, sizes) if isinstance(one, Dropped) and one.name == name)
+        return next(found)
+    except (StopIteration, ValueError, OSError):
+        raise PictureError("the picture is not there any more: drop it again") from None

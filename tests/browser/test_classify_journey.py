@@ -1,8 +1,6 @@
 """What a visitor does on the Classify page, in a real browser."""
 
-import io
 import re
-import zipfile
 
 import pytest
 from playwright.sync_api import expect
@@ -12,6 +10,7 @@ from clipdemo.examples import drawn_examples
 from clipdemo.progress import finish
 from clipdemo.records import MODES, RunConfig
 from tests import workspace_factory as factory
+from tests.fuzz import zip_of
 from tools.serving import settled
 
 pytestmark = pytest.mark.browser
@@ -44,13 +43,13 @@ def test_a_dropped_picture_is_answered_looked_into_and_asked_with_own_labels(vis
 
 
 def test_a_dropped_archive_becomes_a_table_and_a_download(visit, workspace, real):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as file:
-        for name, data in drawn_examples(workspace, real.id, 4).items():
-            file.writestr(f"{name.removesuffix('.png')}/1.png", data)
-        file.writestr("chest/broken.png", b"nothing")
+    examples = drawn_examples(workspace, real.id, 4)
+    packed = zip_of(
+        {f"{name.removesuffix('.png')}/1.png": data for name, data in examples.items()}
+        | {"chest/broken.png": b"nothing"}
+    )
     page = visit("classify")
-    given = {"name": "class.zip", "mimeType": "application/zip", "buffer": packed.getvalue()}
+    given = {"name": "class.zip", "mimeType": "application/zip", "buffer": packed}
     page.locator("input[type=file]").set_input_files(given)
     expect(page.get_by_test_id("stDataFrame")).to_be_visible()
     expect(page.get_by_text(re.compile("of 4 as their names say")).first).to_be_visible()

@@ -1,6 +1,3 @@
-import io
-import zipfile
-
 import pytest
 
 from clipdemo.classify import classify, open_classifier
@@ -10,6 +7,7 @@ from clipdemo.examples import drawn_examples
 from clipdemo.progress import finish
 from clipdemo.records import MODES, RunConfig, percent
 from tests import workspace_factory as factory
+from tests.fuzz import zip_of
 from tests.pages.reading import text_of
 
 
@@ -61,12 +59,11 @@ def test_a_picture_that_is_none_is_named_with_its_reason(open_page, real):
 
 
 def test_a_zip_of_labelled_pictures_becomes_a_table_with_accuracy(open_page, workspace, real):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as file:
-        for name, data in drawn_examples(workspace, real.id, 4).items():
-            file.writestr(f"{name.removesuffix('.png')}/1.png", data)
-        file.writestr("broken.png", b"nothing")
-    app = drop(open_page("classify"), ("class.zip", packed.getvalue()))
+    examples = drawn_examples(workspace, real.id, 4)
+    packed = zip_of(
+        {f"{name.removesuffix('.png')}/1.png": data for name, data in examples.items()} | {"broken.png": b"nothing"}
+    )
+    app = drop(open_page("classify"), ("class.zip", packed))
     assert not app.exception
     table = app.dataframe[0].value
     assert len(table) == 4 and table["picture"].str.startswith("data:image/jpeg").all()

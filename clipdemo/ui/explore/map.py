@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
 import streamlit as st
 
 from clipdemo import map_charts
@@ -99,7 +100,7 @@ def _figure(sample: Sample, views: Sequence[View], found: Map, titles: dict[str,
             "Show", ways, default=first, required=True, key=f"shown {len(ways)} {first}",
             format_func=lambda name: titles.get(name) or f":material/play_arrow: {titles[first]} → {titles[name[3:]]}",
         )  # fmt: skip
-        groups = _groups(sample, views, found, way, drawn)
+        groups = _groups(sample, views, found, way, drawn, labels.iloc[drawn.rows])
     hover = map_charts.hover_texts(sample.manifest.iloc[drawn.rows])
     key = f"map {sample.id} {found.settings.method} {found.settings.view}"
     if way not in found.models:
@@ -119,8 +120,9 @@ def _figure(sample: Sample, views: Sequence[View], found: Map, titles: dict[str,
     _brushed(sample, map_charts.selected_rows(event["selection"]["points"]), key)
 
 
-def _groups(sample: Sample, views: Sequence[View], found: Map, way: str, drawn: Map) -> list[map_charts.Group]:
-    labels = sample.manifest["label"].fillna("").astype(str).iloc[drawn.rows]
+def _groups(
+    sample: Sample, views: Sequence[View], found: Map, way: str, drawn: Map, labels: pd.Series
+) -> list[map_charts.Group]:
     if not sample.classes:
         return map_charts.by_class(labels)
     colours = st.segmented_control("Colours", list(_COLOURS), default="class", required=True, format_func=_COLOURS.get)
