@@ -10,7 +10,7 @@ LEAD = (
 with widgets.page("Explore", LEAD):
     workspace = state.workspace()
     names = workspace.names("samples")
-    if job := live.current(workspace, explore.COMMANDS):
+    if job := live.current(workspace, explore.COMMANDS, moving_on=True):
         explore.job_card(workspace, job)
     if not names:
         widgets.empty(

@@ -139,3 +139,12 @@ def test_umap_is_laid_out_by_a_job_and_shown_when_it_is_there(open_page, indexed
 def test_an_unknown_section_in_the_address_starts_from_a_picture(open_page, indexed):
     app = open_page("explore", section="<script>")
     assert not app.exception and "Nearest pictures" in text_of(app)
+
+
+def test_a_model_that_still_looks_is_followed_when_another_is_done(open_page, sample, workspace):
+    settings = {"sample_id": sample.id, "run": None, "base": "builtin"}
+    slower = factory.make_job(workspace, "index", settings, {"embeddings": (3, 60)})
+    done = factory.make_job(workspace, "index", settings, {}, {"state": "finished", "made": {}})
+    with factory.keep_alive(slower):
+        app = open_page("explore", job=done.id)
+        assert not app.exception and "Encoding is running" in text_of(app)
