@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from safetensors.numpy import load_file
 
 from clipdemo.appearance import Appearance, appearances, of_kind
 from clipdemo.comparison import load_predictions
@@ -21,8 +22,9 @@ from clipdemo.drop import Dropped, Refused, guessed_label
 from clipdemo.embeddings import as_kept, image_embeddings, model_id, text_embeddings
 from clipdemo.errors import BadSettings
 from clipdemo.evaluation import distinct, probabilities, scores_of, top_answers
-from clipdemo.models import Clip, open_model
-from clipdemo.novelty import MOST_REFERENCES, Novelty, novelty_of
+from clipdemo.models import BUILT_IN_FOLDER, Clip, open_model
+from clipdemo.novelty import MOST_PICTURES, MOST_REFERENCES, WAYS, Novelty, novelty_of, seen, thinned
+from clipdemo.pixels import sample_pixels
 from clipdemo.progress import Activity, Progress
 from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, Comparison, Evaluation, RunConfig, percent
 from clipdemo.sampling import Sample, load_sample
@@ -32,6 +34,7 @@ from clipdemo.statistics import proportion_interval
 from clipdemo.training.runs import load_run
 from clipdemo.workspace import Workspace
 
+FAMILIAR_FILE = BUILT_IN_FOLDER / "familiar.safetensors"  # made by tools/familiar_base.py
 SHOWN = 3  # labels and captions of an answer
 MOST_LABELS = 200  # that somebody may type
 MOST_LABEL_CHARACTERS = 200
@@ -73,13 +76,13 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """Models that answer with the same classes. `novelty` is the rule for what is familiar, in `judge`'s space."""
+    """Models that answer with the same classes. `novelty` is the rule for what is familiar."""
 
     name: str  # the comparison's id, or of the built-in base
     classes: tuple[str, ...]
     models: tuple[Model, ...]
-    judge: str = ""  # a model's id
-    novelty: Novelty | None = None  # None where there is no sample
+    novelty: Novelty | None = None  # None where the sample is gone
+    judge: str = ""  # id of the model, if any, that content is seen by: one that was not tuned
     own_labels: bool = False  # whether somebody typed the classes
 
     @property
@@ -121,7 +124,7 @@ class Result:
     name: str
     label: str | None  # the class that its folder or file is called after
     answers: tuple[Answer, ...]
-    distance: float | None  # cosine distance to the k-th nearest training picture; None without a sample
+    strangeness: float | None  # see `novelty`; None where the sample is gone
     familiar: bool | None  # whether the sample has pictures like it
     agreement: str  # in words
 
@@ -139,7 +142,8 @@ def open_classifier(
     """A comparison's models with all that they need to answer; without one the built-in base and its body parts.
 
     Embeddings of the sample are made where they are not kept yet. Where the sample has been deleted, there are no
-    captions and nothing says what is familiar. `open` may hand out models that are shared: nothing changes them.
+    captions and nothing says what is familiar. To the base alone, pictures of the built-in dataset are.
+    `open` may hand out models that are shared: nothing changes them.
     """
     if comparison is None:
         yield Progress(stage=_STAGE, done=0, total=1, note="opening the built-in base")
@@ -147,20 +151,23 @@ def open_classifier(
         look = of_kind("base")
         model = Model(BUILT_IN_BASE, look, clip, DEFAULT_TEMPLATE, clip.logit_scale, False)
         model.class_vectors(BODY_PARTS)
-        return Classifier(BUILT_IN_BASE, BODY_PARTS, (model,))
+        return Classifier(BUILT_IN_BASE, BODY_PARTS, (model,), _built_in_novelty(), model.id)
     sample = load_sample(workspace, comparison.sample) if _is_there(workspace, comparison) else None
     classes = tuple(scores_of(load_predictions(workspace, comparison.models[0]))[2])
-    judge = next((m for m in comparison.models if m.name == "base"), comparison.models[0]).predictions
-    looks, models, novelty = appearances(comparison), [], None
+    looks, models = appearances(comparison), []
     for done, evaluation in enumerate(comparison.models):
         look = looks[evaluation.predictions]
         yield Progress(stage=_STAGE, done=done, total=len(comparison.models), note=f"opening {look.title}")
-        model, rule = yield from _opened(evaluation, look, sample, workspace, open, evaluation.predictions == judge)
+        model = yield from _opened(evaluation, look, sample, workspace, open)
         model.class_vectors(classes)
         models.append(model)
-        novelty = rule or novelty
+    judge = next((m for m, e in zip(models, comparison.models, strict=True) if e.run is None), None)
+    novelty = None
+    if sample is not None:
+        base = comparison.models[models.index(judge)].base if judge else None
+        novelty = yield from _novelty((judge or models[0]).clip, base, sample, workspace)
     yield Progress(stage=_STAGE, done=len(models), total=len(models), note="ready")
-    return Classifier(comparison.id, classes, tuple(models), judge, novelty)
+    return Classifier(comparison.id, classes, tuple(models), novelty, judge.id if judge else "")
 
 
 def _is_there(workspace: Workspace, comparison: Comparison) -> bool:
@@ -168,22 +175,17 @@ def _is_there(workspace: Workspace, comparison: Comparison) -> bool:
 
 
 def _opened(
-    evaluation: Evaluation, look: Appearance, sample: Sample | None, workspace: Workspace, open: Open, judges: bool
-) -> Activity[tuple[Model, Novelty | None]]:
+    evaluation: Evaluation, look: Appearance, sample: Sample | None, workspace: Workspace, open: Open
+) -> Activity[Model]:
     run = load_run(workspace, evaluation.run) if evaluation.run else None
     clip, name = open(evaluation.base, run.weights if run else None), model_id(run, evaluation.base)
     captions: list[str] = []
-    vectors = novelty = None
+    vectors = None
     if sample is not None and "captions" in sample.texts:
         captions = _thinned(distinct(sample.rows("train")["caption"].tolist())[0])
         vectors = yield from text_embeddings(clip, name, captions, workspace, _STAGE)
-    if sample is not None and judges:
-        splits = []
-        for split in ("train", "validation", "test"):
-            splits.append((yield from image_embeddings(clip, name, sample, split, workspace, _STAGE)))
-        novelty = novelty_of(*splits)
     fitted = evaluation.validation_logit_scale
-    model = Model(
+    return Model(
         id=evaluation.predictions,
         look=look,
         clip=clip,
@@ -193,11 +195,40 @@ def _opened(
         captions=tuple(captions),
         caption_vectors=vectors,
     )
-    return model, novelty
+
+
+def _built_in_novelty() -> Novelty:
+    """What is like the pictures that this program draws."""
+    kept = {name: array.astype(np.float32) for name, array in load_file(FAMILIAR_FILE).items()}
+    train, held_out = ({way: kept[f"{part}.{way}"] for way in WAYS} for part in ("train", "held_out"))
+    return novelty_of(train, held_out)
+
+
+def _novelty(clip: Clip, base: str | None, sample: Sample, workspace: Workspace) -> Activity[Novelty | None]:
+    """The sample's rule, at the picture size of `clip`; with content where that is the untuned `base`."""
+    pixels = yield from sample_pixels(sample, clip.image_size, workspace)
+    parts, groups = [], []
+    for splits in (("train",), ("validation", "test")):
+        rows, content = [], []
+        for split in splits:
+            table = sample.rows(split)
+            places = thinned(len(table), MOST_PICTURES)
+            rows.append(table.index.to_numpy()[places])
+            groups += table["group"].iloc[places].tolist() if split == "train" else []
+            if base:
+                features = yield from image_embeddings(clip, model_id(None, base), sample, split, workspace, _STAGE)
+                content.append(features[places])
+        chosen = np.concatenate(rows)
+        yield Progress(stage=_STAGE, done=0, total=len(chosen), note=f"looking at {len(chosen):,} pictures")
+        parts.append(seen(pixels[chosen], np.concatenate(content) if base else None))
+    try:
+        return novelty_of(*parts, groups)
+    except BadSettings:  # pictures of a single case
+        return None
 
 
 def _thinned(texts: Sequence[str]) -> list[str]:
-    places = np.linspace(0, len(texts) - 1, min(MOST_REFERENCES, len(texts))).astype(np.int64)
+    places = thinned(len(texts), MOST_REFERENCES)
     return [texts[i] for i in places]
 
 
@@ -285,21 +316,29 @@ def nearest_captions(model: Model, features: np.ndarray, k: int = SHOWN) -> list
 
 
 def _answered(classifier: Classifier, pictures: Sequence[Dropped], k: int) -> list[Result]:
-    by_model, distances = [], None
+    by_model, content = [], None
     for model in classifier.models:
         features = embed_images(model, pictures)
         by_model.append(_answers(classifier, model, features, k))
-        if classifier.novelty is not None and model.id == classifier.judge:
-            distances = classifier.novelty.distances(features)
+        content = features if model.id == classifier.judge else content
+    strangeness = _strangeness(classifier, pictures, content)
     results = []
     for i, picture in enumerate(pictures):
         answers = tuple(answers[i] for answers in by_model)
-        distance = None if distances is None else float(distances[i])
-        familiar = None if distance is None else distance <= classifier.novelty.threshold
+        strange = None if strangeness is None else float(strangeness[i])
+        familiar = None if strange is None else strange <= classifier.novelty.threshold
         said = agreement(answers, familiar, classifier.own_labels)
         label = guessed_label(picture.name, classifier.classes)
-        results.append(Result(picture.name, label, answers, distance, familiar, said))
+        results.append(Result(picture.name, label, answers, strange, familiar, said))
     return results
+
+
+def _strangeness(classifier: Classifier, pictures: Sequence[Dropped], content: np.ndarray | None) -> np.ndarray | None:
+    if classifier.novelty is None:
+        return None
+    judge = next((m for m in classifier.models if m.id == classifier.judge), classifier.models[0])
+    pixels = np.stack([picture.pixels[judge.clip.image_size] for picture in pictures])
+    return classifier.novelty.strangeness(seen(pixels, content))
 
 
 def _answers(classifier: Classifier, model: Model, features: np.ndarray, k: int) -> list[Answer]:
@@ -346,8 +385,8 @@ def _unfamiliar(familiar: bool | None, own_labels: bool) -> str:
     if familiar is not False:
         return ""
     if own_labels:
-        return " The sample has no picture like this one: fine-tuning taught the models nothing about its kind."
-    return " None of these may be right: the sample has no picture like this one."
+        return " The dataset has no picture like this one: fine-tuning taught the models nothing about its kind."
+    return " None of these may be right: the dataset has no picture like this one."
 
 
 def _range(camp: Sequence[Answer]) -> str:

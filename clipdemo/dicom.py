@@ -55,7 +55,7 @@ _PLAIN = "1.2.840.10008.1.2.1"  # explicit little endian
 
 # What pydicom warns of and logs may quote a patient's data. Said once: `catch_warnings` is not safe among threads.
 warnings.filterwarnings("ignore", module=r"pydicom\.|clipdemo\.dicom")
-logging.getLogger("pydicom").addFilter(lambda record: False)
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # and with it all loggers below
 
 
 def is_dicom(data: bytes) -> bool:

@@ -13,6 +13,7 @@ All of it comes from the environment, where a Space's owner can set it without t
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import os
 import threading
 import time
@@ -146,6 +147,29 @@ def _number(environment: Mapping[str, str], variable: str) -> float:
         return float(environment[variable])
     except ValueError:
         raise BadSettings(f"{variable} = {environment[variable]!r} is not a number") from None
+
+
+def visitor(address: str | None, forwarded: str | None) -> str:
+    """Who asks, for counting: the address of a connection, or where that is a proxy's, of whom the proxy speaks for.
+
+    `forwarded` is the header X-Forwarded-For. It is believed only of a connection from a private address, and only its
+    last public address, which the nearest proxy has written: what stands before may be made up by the visitor.
+    """
+    if not _private(address):
+        return address or "unknown"
+    heard = [part.strip() for part in (forwarded or "").split(",")]
+    return next((one for one in reversed(heard) if _is_address(one) and not _private(one)), address or "unknown")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
+def _private(address: str | None) -> bool:
+    return address is not None and _is_address(address) and ipaddress.ip_address(address).is_private
 
 
 class Door:

@@ -22,7 +22,8 @@ with widgets.page("Data", LEAD):
     if chosen:
         sample = cached.sample(workspace, chosen)
         data.overview(workspace, sample)
-        shares, lengths, report, pictures = st.tabs(["Classes", "Captions", "Cleaning", "Pictures"])
+        tabs = ["Classes", "Captions", "Cleaning", "Pictures"]
+        shares, lengths, report, pictures = st.tabs(tabs, key=state.one_of("section", tabs), on_change="rerun")
         with shares:
             data.classes(sample)
         with lengths:

@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+from sklearn.datasets import load_sample_images
 
 from clipdemo.classify import (
+    FAMILIAR_FILE,
     Answer,
     Ranked,
     Result,
@@ -20,7 +24,7 @@ from clipdemo.classify import (
     zero_shot,
 )
 from clipdemo.comparison import load_predictions, measure
-from clipdemo.drop import Dropped, Refused, dropped_picture, read_drop
+from clipdemo.drop import Dropped, Refused, dropped_picture, from_image, read_drop
 from clipdemo.embeddings import image_embeddings, model_id
 from clipdemo.errors import BadSettings
 from clipdemo.evaluation import probabilities, scores_of
@@ -32,6 +36,7 @@ from clipdemo.statistics import proportion_interval
 from clipdemo.workspace import Workspace
 from tests.test_drop import hostile_drop
 from tests.workspace_factory import make_real_run, make_sample
+from tools import familiar_base
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,7 @@ def test_pictures_are_embedded_as_the_kept_ones_are(place, sample, base, classif
 def test_one_picture_gets_what_it_gets_among_many(classifier, dropped, results):
     for picture, among in zip(dropped, results, strict=True):
         (alone,) = classify(classifier, [picture], k=12)
-        assert alone.familiar == among.familiar and alone.distance == pytest.approx(among.distance, abs=1e-4)
+        assert alone.familiar == among.familiar and alone.strangeness == pytest.approx(among.strangeness, abs=1e-3)
         for number in range(3):
             assert alone.answers[number].labels[0].label == among.answers[number].labels[0].label
             assert chances(alone, number) == pytest.approx(chances(among, number), abs=1e-4)
@@ -106,15 +111,25 @@ def test_captions_are_of_training_pictures_best_first(classifier, sample, result
     assert float(embed_text(model, near.text) @ model.caption_vectors[model.captions.index(near.text)]) > 0.9999
 
 
-def test_what_is_familiar_is_judged_by_the_base_from_validation_pictures(comparison, classifier, results, sample):
+def test_what_is_familiar_is_learned_from_training_pictures_and_counted_on_all_others(
+    comparison, classifier, results, sample
+):
     rule = classifier.novelty
     assert classifier.judge == comparison.models[0].predictions and comparison.models[0].name == "base"
-    assert (rule.validated, rule.tested, len(rule.reference)) == (12, 12, 36)
-    assert sum(not result.familiar for result in results) == rule.alarms
+    assert (rule.learned, rule.tested, list(rule.spaces)) == (36, 24, ["content", "looks", "layout"])
+    assert {len(space.reference) for space in rule.spaces.values()} == {36}
+    assert 0 <= rule.alarms - sum(not result.familiar for result in results) <= 12  # the rest: validation pictures
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     (strange,) = classify(classifier, [Dropped("noise", {16: noise}, b"")])
-    assert strange.distance > rule.threshold and strange.familiar is False
-    assert strange.agreement.endswith("the sample has no picture like this one.")
+    assert strange.strangeness > rule.threshold and strange.familiar is False
+    assert strange.agreement.endswith("the dataset has no picture like this one.")
+
+
+def test_without_an_untuned_model_only_looks_and_layout_tell_what_is_familiar(place, comparison, dropped):
+    tuned = comparison.model_copy(update={"models": comparison.models[1:]})
+    classifier = finish(open_classifier(place, tuned))
+    assert classifier.judge == "" and list(classifier.novelty.spaces) == ["looks", "layout"]
+    assert isinstance(classify(classifier, dropped[:1])[0].familiar, bool)
 
 
 def test_own_labels_and_sentence_are_those_of_a_new_encoding(classifier, dropped, base):
@@ -169,11 +184,30 @@ def test_a_text_without_words_is_refused(classifier):
 
 def test_without_a_comparison_the_built_in_base_answers(tmp_path):
     classifier = finish(open_classifier(Workspace(tmp_path)))
-    noise = np.zeros((classifier.sizes[0],) * 2 + (3,), np.uint8)
-    (result,) = classify(classifier, [Dropped("black", {classifier.sizes[0]: noise}, b"")], k=12)
+    size = classifier.sizes[0]
+    black = np.zeros((size, size, 3), np.uint8)
+    (result,) = classify(classifier, [Dropped("black", {size: black}, b"")], k=12)
     assert {ranked.label for ranked in result.answers[0].labels} == set(BODY_PARTS)
     assert sum(chances(result).values()) == pytest.approx(1)
-    assert result.familiar is None and result.distance is None and result.answers[0].captions == ()
+    assert result.familiar is False and result.answers[0].captions == ()
+    assert classifier.novelty.learned == familiar_base.TRAIN and classifier.novelty.tested == familiar_base.HELD_OUT
+
+
+def test_what_is_familiar_to_the_built_in_base_is_made_by_its_tool():
+    kept, rows = load_file(FAMILIAR_FILE), familiar_base.familiar_rows()
+    for way, found in familiar_base.drawn(rows[:4]).items():
+        assert kept[f"train.{way}"][:4] == pytest.approx(found, abs=4e-3)
+        assert len(kept[f"train.{way}"]) + len(kept[f"held_out.{way}"]) == len(rows)
+
+
+def test_photographs_and_noise_are_unfamiliar_to_the_built_in_base_more_often_than_its_own_pictures(tmp_path):
+    classifier = finish(open_classifier(Workspace(tmp_path)))
+    photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8))
+    strange = classify(classifier, [from_image(one, "x", classifier.sizes) for one in [*photographs, noise]])
+    assert [result.familiar for result in strange] == [False] * 3
+    rule = classifier.novelty
+    assert rule.alarms < 0.2 * rule.tested
 
 
 def test_models_are_opened_by_the_callers_function(place, comparison, base):

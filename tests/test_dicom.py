@@ -1,4 +1,5 @@
 import io
+import logging
 import subprocess
 import sys
 import threading
@@ -422,3 +423,8 @@ def test_what_a_sample_keeps_of_dicom_is_a_png_without_the_patient():
     kept, suffix, picture = storable(data)
     assert suffix == ".png" and b"SECRET" in data and b"SECRET" not in kept
     assert decode(kept).tobytes() == picture.tobytes() == decode(data).tobytes()
+
+
+@pytest.mark.parametrize("name", ["pydicom", "pydicom.pixels", "pydicom.pixels.decoders.base"])
+def test_nothing_that_may_quote_a_patient_is_logged(name):
+    assert not logging.getLogger(name).isEnabledFor(logging.CRITICAL)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -18,13 +19,19 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from clipdemo import classify as library
-from clipdemo import gradio_app, opened
+from clipdemo import opened
 from clipdemo.drop import dropped_picture
 from clipdemo.errors import BadSettings, PictureError, WorkspaceError
-from clipdemo.gradio_app import MAX_WAITING, Flags, Service, harmless, plain
+from clipdemo.gradio_app import MAX_WAITING, asgi, disk
+from clipdemo.gradio_app.flags import Flags
+from clipdemo.gradio_app.guard import MAX_BODY_BYTES
+from clipdemo.gradio_app.service import Service
+from clipdemo.gradio_app.serving import build
 from clipdemo.images import encode_png
+from clipdemo.spreadsheets import harmless
 from clipdemo.workspace import Workspace
 from tests import workspace_factory as factory
+from tests.raw_http import JSON, MULTIPART, announced, ask, form, form_head, trap, unending
 from tools.serving import served
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,9 +50,8 @@ def running(workspace, comparison=None):
             await super().startup(sockets)
             up.set()
 
-    config = uvicorn.Config(
-        gradio_app.asgi(workspace, comparison), "127.0.0.1", 0, log_level="error", timeout_graceful_shutdown=1
-    )
+    app = asgi(workspace, comparison)
+    config = uvicorn.Config(app, "127.0.0.1", 0, log_level="error", timeout_graceful_shutdown=1)
     server = Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -74,6 +80,14 @@ def client(address):
 
 
 @pytest.fixture
+def page():
+    """The module, which imports Gradio: in seconds, so not while tests are collected."""
+    from clipdemo.gradio_app import page
+
+    return page
+
+
+@pytest.fixture
 def picture(tmp_path):
     (tmp_path / "picture.png").write_bytes(PICTURE)
     return tmp_path / "picture.png"
@@ -90,7 +104,22 @@ def post(address, endpoint, data):
 
 
 def left_over():
-    return [path for path in gradio_app.uploads_folder().rglob("*") if path.is_file()]
+    return [path for path in disk.uploads_folder().rglob("*") if path.is_file()]
+
+
+def uploaded(address, name="a.png", data=PICTURE):
+    """The path on the server of an upload."""
+    status, said = ask(address, "/gradio_api/upload", form(name, data), MULTIPART)
+    assert status == 200, said
+    return json.loads(said)[0]
+
+
+def until(condition):
+    """Waits for it, a minute at most."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 # ---- the same numbers
@@ -110,9 +139,9 @@ def test_the_api_answers_what_the_library_and_the_command_line_say(client, place
         assert [one["probability"] for one in mine["labels"]] == pytest.approx(chances, abs=1e-6)
 
 
-def test_a_picture_of_the_page_gets_the_same_answer_as_a_sent_one(place):
+def test_a_picture_of_the_page_gets_the_same_answer_as_a_sent_one(place, page):
     result = Service(place).classify("a.png", PICTURE)
-    chances = gradio_app._shown(result, opened.classifier(place))[4]["value"]
+    chances = page.shown(result, opened.classifier(place))[4]["value"]
     assert chances == {one.label: one.probability for one in result.answers[0].labels}
 
 
@@ -173,6 +202,29 @@ def test_the_server_opens_no_address_and_no_file_of_its_own(address, picture):
     assert kind == "error" and "base64" in said["error"]
 
 
+def test_no_address_is_opened_for_whoever_asks_even_one_that_all_may_see(address, monkeypatch):
+    import safehttpx
+
+    async def public(name):
+        return "127.0.0.1"
+
+    monkeypatch.setattr(safehttpx, "async_validate_url", public)  # else Gradio refuses this one, but no other
+    with trap() as (elsewhere, asked):
+        for way in ("file=", "file/", "file%3D", "proxy="):
+            assert ask(address, f"/gradio_api/{way}{elsewhere}/a.png")[0] in (403, 404)
+        assert asked == []
+
+
+def test_a_request_of_too_many_bytes_is_refused_as_soon_as_they_are_too_many(address):
+    too_many = MAX_BODY_BYTES + 1
+    parts = [b"a" * 2**20] * (too_many // 2**20 + 1)
+    for path, headers, start in (("call/classify", JSON, b'{"data": ["'), ("upload", MULTIPART, form_head("a.png"))):
+        assert announced(address, f"/gradio_api/{path}", too_many, headers) == 413
+        with unending(address, f"/gradio_api/{path}", [start, *parts], headers) as connection:
+            assert connection.getresponse().status == 413
+    assert left_over() == []
+
+
 def test_no_picture_and_a_k_of_zero_are_refused(address, place):
     assert post(address, "classify", [None, "", "", ""])[0] == "error"
     assert "empty" in post(address, "embed_text", [None, None])[1]["error"]
@@ -230,20 +282,62 @@ def test_a_program_s_picture_is_gone_with_its_answer(client, address, picture):
     assert left_over() == []
 
 
+def test_two_who_send_the_same_picture_are_both_answered(address):
+    first, second = uploaded(address), uploaded(address)
+    for path in (first, second):
+        given = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        assert post(address, "classify", [given, "", "", ""])[0] == "complete"
+    assert left_over() == []
+
+
+def test_pictures_of_the_page_are_deleted_when_their_time_is_over(place, monkeypatch):
+    monkeypatch.setattr(disk, "SWEPT_SECONDS", 0.05)
+    looks, sweep = [], disk.sweep
+
+    def counted():
+        sweep()
+        looks.append(len(left_over()))
+
+    monkeypatch.setattr(disk, "sweep", counted)
+    with running(place) as address:
+        kept = Path(uploaded(address))
+        with unending(address, "/gradio_api/upload", [form_head("b.png"), PICTURE], MULTIPART):
+            until(lambda: len(left_over()) == 2)
+        seen = len(looks)
+        until(lambda: len(looks) > seen + 3)
+        assert kept.read_bytes() == PICTURE and looks[-1] == 2  # the one of somebody who hung up half way too
+        monkeypatch.setattr(disk, "KEPT_SECONDS", 0)
+        until(lambda: not disk.uploads_folder().exists() or not list(disk.uploads_folder().iterdir()))
+
+
+def test_no_more_is_uploaded_than_the_disk_is_for(address, monkeypatch):
+    kept = Path(uploaded(address))
+    for name in ("MAX_FILES", "MAX_FILES_BYTES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, name, 0)
+            assert ask(address, "/gradio_api/upload", form("b.png", PICTURE), MULTIPART)[0] == 503
+    assert left_over() == [kept]
+    assert ask(address, f"/gradio_api/file={kept}") == (200, PICTURE)
+    kept.unlink()
+
+
 def test_what_a_killed_process_left_is_deleted_and_what_a_living_one_has_is_not(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dead = tmp_path / "clipdemo-gradio-dead"
     (dead / "uploads").mkdir(parents=True)
-    gradio_app._temporary.cache_clear()
-    try:
-        first = gradio_app._temporary()
-        assert not dead.exists()
-        gradio_app._temporary.cache_clear()
-        second = gradio_app._temporary()
-        assert first.exists() and second != first
-        assert first.stat().st_mode & 0o077 == 0
-    finally:
-        gradio_app._temporary.cache_clear()
+    make = disk.temporary.__wrapped__  # as another process does
+    first = make()
+    assert not dead.exists()
+    second = make()
+    assert first.exists() and second != first
+    assert first.stat().st_mode & 0o077 == 0
+
+
+def test_the_folder_has_the_name_that_paths_inside_resolve_to(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")  # a Mac's temporary folder is a link
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "link"))
+    assert disk.temporary.__wrapped__().parent == tmp_path.resolve() / "disk"
 
 
 # ---- flags
@@ -262,7 +356,7 @@ def test_flags_are_rows_that_no_spreadsheet_computes(workspace):
 
 
 def test_flags_come_to_an_end(workspace, monkeypatch):
-    monkeypatch.setattr(gradio_app, "MOST_FLAGS", 1)
+    monkeypatch.setattr("clipdemo.gradio_app.flags.MOST_FLAGS", 1)
     flags = Flags(workspace)
     flags.add({"name": "a", "agreement": "b"}, "", "", "", None)
     with pytest.raises(WorkspaceError, match="move it away"):
@@ -276,15 +370,16 @@ def test_formulas_are_told_from_text(text, kept):
 
 def test_nothing_is_flagged_on_a_hosted_server(workspace, monkeypatch):
     def buttons():
-        return [getattr(block, "value", None) for block in gradio_app.build(workspace).blocks.values()]
+        return [getattr(block, "value", None) for block in build(workspace).blocks.values()]
 
     assert "Flag" in buttons()
     monkeypatch.setenv("CLIPDEMO_HOSTED", "1")
     assert "Flag" not in buttons()
 
 
-def test_markdown_in_captions_stays_text():
-    assert plain("<b>*a*</b>") == "&#60;b&#62;&#42;a&#42;&#60;/b&#62;"
+def test_markdown_in_captions_stays_text(page):
+    assert page.plain("<b>*a*</b>") == "&#60;b&#62;&#42;a&#42;&#60;/b&#62;"
+    assert page.plain("www.a http://b c@d") == "www&#46;a http&#58;//b c&#64;d"  # else these become links
 
 
 # ---- mounted, and in the documentation
@@ -318,6 +413,13 @@ def test_the_examples_of_the_documentation_run_against_the_mounted_app(workspace
     text = (ROOT / "docs" / "api.md").read_text()
     blocks = re.findall(r"```(python|sh)\n(.*?)```", text, re.DOTALL)
     assert [kind for kind, _ in blocks] == ["python", "python", "sh"]
+    for said, limit in (
+        ("{} may wait", MAX_WAITING),
+        ("Files over {} MiB", disk.MAX_UPLOAD_BYTES // 2**20),
+        ("requests over {} MiB", MAX_BODY_BYTES // 2**20),
+    ):
+        assert said.format(limit) in text
+    assert f"while {disk.MAX_FILES:,} files or {disk.MAX_FILES_BYTES // 2**30} GiB lie" in text
     monkeypatch.chdir(tmp_path)
     Path("picture.png").write_bytes(PICTURE)
     before = set(Path(tempfile.gettempdir()).glob("clipdemo-gradio-*"))

@@ -4,9 +4,28 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from clipdemo.errors import BadSettings, Forbidden
-from clipdemo.hosting import ACTIONS, Door, Policy, policy
+from clipdemo.hosting import ACTIONS, Door, Policy, policy, visitor
 
 CODE = {"CLIPDEMO_TEACHER_CODE": "correct horse"}
+
+
+@pytest.mark.parametrize(
+    ("address", "forwarded", "who"),
+    [
+        ("8.8.8.8", None, "8.8.8.8"),
+        ("8.8.8.8", "9.9.9.9", "8.8.8.8"),  # not from a proxy: anybody can write this header
+        ("127.0.0.1", "9.9.9.9", "9.9.9.9"),
+        ("10.0.0.2", "1.1.1.1, 9.9.9.9", "9.9.9.9"),  # the first may be made up
+        ("10.0.0.2", "9.9.9.9, 10.0.0.9", "9.9.9.9"),  # two proxies
+        ("10.0.0.2", "nonsense, ,", "10.0.0.2"),
+        ("192.168.1.7", None, "192.168.1.7"),
+        ("fd00::1", "2001:4860:4860::8888", "2001:4860:4860::8888"),
+        (None, "9.9.9.9", "unknown"),
+        ("testserver", "9.9.9.9", "testserver"),
+    ],
+)
+def test_wrong_codes_are_counted_for_whom_a_proxy_speaks_for(address, forwarded, who):
+    assert visitor(address, forwarded) == who
 
 
 def test_on_a_laptop_everybody_may_do_everything():
@@ -109,8 +128,8 @@ def test_wrong_codes_are_counted_for_each_visitor_and_forgotten_after_a_while():
 
 def test_many_addresses_meet_a_common_limit():
     door, code = Door(), SecretStr("correct horse")
-    for visitor in range(Door.ALL):
-        assert not door.opens(code, "wrong", str(visitor))
+    for number in range(Door.ALL):
+        assert not door.opens(code, "wrong", str(number))
     with pytest.raises(Forbidden, match="too many"):
         door.opens(code, "wrong", "another")
 

@@ -5,11 +5,17 @@ For tests that send what no browser would, and for classes of thirty on two core
 
 from __future__ import annotations
 
+import http.client
+import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import NamedTuple, Self
+from urllib.parse import urlsplit
 
+from streamlit.proto.Alert_pb2 import Alert
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.Common_pb2 import FileUploaderState, UploadedFileInfo
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import connect
@@ -26,13 +32,20 @@ class Widget(NamedTuple):
 
 
 class Session:
-    """One visitor's session. `widgets` and `texts` are those of the last run of its page."""
+    """One visitor's session. Widgets, texts, errors and exceptions are those of the last run of its page.
 
-    def __init__(self, address: str, page: str = "", query: str = "") -> None:
+    `received` is called with every message as it came over the websocket, before anything is made of it.
+    """
+
+    def __init__(
+        self, address: str, page: str = "", query: str = "", received: Callable[[bytes], None] | None = None
+    ) -> None:
         self.address, self.query, self.id = address, query, ""
         self.widgets: list[Widget] = []
         self.texts: list[str] = []
+        self.errors: list[str] = []  # red lines, which are among the texts as well
         self.exceptions: list[str] = []
+        self._received = received or (lambda data: None)
         self.states: dict[str, WidgetState] = {}
         self._page = ""
         where = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
@@ -59,6 +72,22 @@ class Session:
         if "trigger_value" in value:
             del self.states[widget]
 
+    def upload(self, widget: str, name: str, data: bytes) -> int:
+        """Gives one file to a field for files, as the browser does, and draws the page again; the upload's status."""
+        file, boundary = uuid.uuid4().hex, uuid.uuid4().hex
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        body = head.encode() + data + f"\r\n--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Origin": self.address}
+        connection = http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=SECONDS)
+        try:
+            connection.request("PUT", f"/_stcore/upload_file/{self.id}/{file}", body, headers)
+            status = connection.getresponse().status
+        finally:
+            connection.close()
+        info = UploadedFileInfo(file_id=file, name=name, size=len(data))
+        self.set(widget, file_uploader_state_value=FileUploaderState(uploaded_file_info=[info]))
+        return status
+
     def named(self, label: str) -> Widget:
         """The first widget of this label. Raises `KeyError`."""
         for widget in self.widgets:
@@ -73,8 +102,11 @@ class Session:
         rerun.widget_states.widgets.extend(self.states.values())
         self._socket.send(message.SerializeToString())
         self._begun = False
-        while not self._take(ForwardMsg.FromString(self._socket.recv(timeout=SECONDS))):
-            pass
+        ended = False
+        while not ended:
+            data = self._socket.recv(timeout=SECONDS)
+            self._received(data)
+            ended = self._take(ForwardMsg.FromString(data))
 
     def _take(self, message: ForwardMsg) -> bool:
         """Notes what a message brings; whether it is the run's last one."""
@@ -82,7 +114,12 @@ class Session:
         if kind == "new_session":
             self._begun = True
             self.id = message.new_session.initialize.session_id or self.id
-            self.widgets, self.texts, self.exceptions = [], [], []  # a run that another one follows at once
+            self.widgets, self.texts, self.errors, self.exceptions = (
+                [],
+                [],
+                [],
+                [],
+            )  # a run that another one follows at once
         elif kind == "navigation":
             self._page = message.navigation.page_script_hash
         elif kind == "page_info_changed":
@@ -99,6 +136,10 @@ class Session:
             self.widgets.append(Widget(kind, value.id, getattr(value, "label", "")))
         if kind in ("markdown", "alert", "heading"):
             self.texts.append(value.body)
+        if kind == "progress":
+            self.texts.append(value.text)
+        if kind == "alert" and value.format == Alert.ERROR:
+            self.errors.append(value.body)
         if kind == "exception":
             self.exceptions.append(value.message)
 

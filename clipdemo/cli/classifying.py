@@ -112,7 +112,7 @@ def _print(classifier: Classifier, results: list[Result]) -> None:
     if classifier.novelty is not None:
         rule = classifier.novelty
         screen.print(
-            f"Familiar: of {rule.tested:,} test pictures of the sample {rule.alarms:,} would be called unfamiliar "
+            f"Familiar: of {rule.tested:,} more pictures that belong {rule.alarms:,} would be called unfamiliar "
             f"({100 * rule.false_alarms.low:.1f} to {100 * rule.false_alarms.high:.1f} %); "
-            f"threshold from {rule.validated:,} validation pictures"
+            f"threshold from {rule.learned:,} training pictures"
         )

@@ -22,11 +22,12 @@ from clipdemo.classify import (
     typed,
 )
 from clipdemo.drop import Dropped, Given, Refused, read_drop
-from clipdemo.records import percent
+from clipdemo.records import BUILT_IN_BASE, percent
 from clipdemo.ui import cached, looked, roles, state, tables, widgets
 from clipdemo.workspace import Workspace
 
 MOST_MEGABYTES = 200  # of one upload; it lies in the server's memory
+_LABELS_CHARACTERS, _SENTENCE_CHARACTERS = 4000, 300  # that somebody may write
 _WAYS = {
     "drop": ":material/upload: Pictures or ZIP archives",
     "folder": ":material/folder: A folder",
@@ -62,18 +63,20 @@ def choose_classifier(workspace: Workspace) -> Classifier:
 
 def _with_labels(classifier: Classifier) -> Classifier:
     """The classes of the sample, or those that somebody types."""
-    asked = state.asked_for("labels") or ""
-    with st.expander("Own labels and sentence", icon=":material/edit_note:", expanded=bool(asked)):
+    labels, sentence = state.text("labels", _LABELS_CHARACTERS), state.text("sentence", _SENTENCE_CHARACTERS)
+    own = bool(st.session_state[labels] or st.session_state[sentence])
+    with st.expander("Own labels and sentence", icon=":material/edit_note:", expanded=own):
         left, right = st.columns(2)
         text = left.text_input(
-            "Labels, divided by commas", asked, max_chars=4000, placeholder=", ".join(classifier.classes[:4]),
+            "Labels, divided by commas", key=labels, max_chars=_LABELS_CHARACTERS,
+            placeholder=", ".join(classifier.classes[:4]),
             help="The models have never been told about them: zero-shot. Left empty, the sample’s classes.",
         )  # fmt: skip
         template = right.text_input(
-            "Sentence of a label", placeholder=classifier.models[0].template, max_chars=300,
+            "Sentence of a label", key=sentence, max_chars=_SENTENCE_CHARACTERS,
+            placeholder=classifier.models[0].template,
             help="With {label} where the label stands. Several, divided by |, are averaged.",
         )  # fmt: skip
-    state.show_in_address("labels", text or None)
     return widgets.checked(lambda: typed(classifier, text, template)) or classifier
 
 
@@ -82,7 +85,10 @@ def _with_labels(classifier: Classifier) -> Classifier:
 
 def pictures_given(workspace: Workspace, classifier: Classifier) -> tuple[tuple, list[Given]]:
     """What somebody dropped, took or clicked, and a key that is another for other pictures."""
-    way = st.segmented_control("Pictures from", list(_WAYS), default="drop", required=True, format_func=_WAYS.get)
+    way = st.segmented_control(
+        "Pictures from", list(_WAYS), required=True, format_func=_WAYS.get,
+        key=state.one_of("section", list(_WAYS), key=state.PICTURES_FROM),
+    )  # fmt: skip
     if way == "example":
         return _example(workspace, classifier)
     if way == "camera":
@@ -102,13 +108,14 @@ def pictures_given(workspace: Workspace, classifier: Classifier) -> tuple[tuple,
 def _example(workspace: Workspace, classifier: Classifier) -> tuple[tuple, list[Given]]:
     """Pictures to click: of the sample's test split where there is one, else drawn by the program."""
     examples = cached.examples(workspace, classifier.name, _EXAMPLES)
-    chosen = st.session_state.get(state.EXAMPLE)
+    chosen = st.session_state[state.one_of("picture", [None, *examples], key=state.EXAMPLE)]
     with st.grid(_EXAMPLES, min_column_width=110, gap="xsmall") as grid:
         for name, data in examples.items():
             with grid.cell():
                 st.image(data, width="stretch", alt=name)
                 if st.button("Ask", key=f"example {name}", width="stretch"):
                     st.session_state[state.EXAMPLE] = chosen = name
+                    state.show_in_address("picture", name)
     return ((classifier.name, chosen), [(chosen, examples[chosen])]) if chosen in examples else ((), [])
 
 
@@ -201,10 +208,12 @@ def _unfamiliar(classifier: Classifier) -> str:
     """The rule, and how often it is wrong about pictures that do belong."""
     rule = classifier.novelty
     low, high = rule.false_alarms
+    whose = "the built-in dataset’s" if classifier.name == BUILT_IN_BASE else "the sample’s"
+    ways = "content, colours, texture and layout" if classifier.judge else "colours, texture and layout"
     return (
-        "**None of these?** The picture is further from its nearest training pictures than "
-        f"95 % of the sample’s {rule.validated:,} validation pictures are. Of its {rule.tested:,} test pictures, which "
-        f"do belong, this rule turned {rule.alarms:,} away "
+        f"**None of these?** In {ways}, the picture is further from all of {whose} {rule.learned:,} training pictures "
+        f"than 95 % of them are from each other. Of {rule.tested:,} more pictures, which do belong, this rule turned "
+        f"{rule.alarms:,} away "
         f"({percent(rule.alarms / max(1, rule.tested))}, 95 %: {percent(low)} to {percent(high)})."
     )
 

@@ -15,6 +15,7 @@ from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
 PICTURES_A_PAGE = 24
+_MOST_CHARACTERS = 200  # of the words that captions are searched for
 _NAMES = {"sample": ("The drawing", "The last drawing"), "look": ("The look at the source", "The last look")}
 
 
@@ -202,12 +203,16 @@ def _labels(workspace: Workspace, sample: Sample) -> None:
 def gallery(sample: Sample) -> None:
     """Pictures with captions, by class, split and words."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        label = st.selectbox("Class", ["All classes", *sample.classes], width=240)
-        modality = st.selectbox(
-            "Modality", ["All modalities", *sorted(set(sample.manifest["modality"]) - {""})], width=190
-        )
-        split = st.segmented_control("Split", ["all", *SPLITS], default="all", required=True)
-        words = st.text_input("Words in the caption", placeholder="such as: lesion", width=260)
+        labels = ["All classes", *sample.classes]
+        label = st.selectbox("Class", labels, key=state.one_of("class", labels), width=240)
+        modalities = ["All modalities", *sorted(set(sample.manifest["modality"]) - {""})]
+        modality = st.selectbox("Modality", modalities, key=state.one_of("modality", modalities), width=190)
+        splits = ["all", *SPLITS]
+        split = st.segmented_control("Split", splits, required=True, key=state.one_of("split", splits))
+        words = st.text_input(
+            "Words in the caption", placeholder="such as: lesion", width=260, max_chars=_MOST_CHARACTERS,
+            key=state.text("words", _MOST_CHARACTERS),
+        )  # fmt: skip
     rows = matching(
         sample.manifest,
         words,
@@ -223,14 +228,16 @@ def gallery(sample: Sample) -> None:
         )
         return
     pages = -(-len(rows) // PICTURES_A_PAGE)
-    key = f"{state.GALLERY_PAGE} {label} {modality} {split} {words}"  # another filter starts at its first page
-    first = (st.session_state.get(key, 1) - 1) * PICTURES_A_PAGE
+    # another sample or filter starts at its first page
+    key = f"{state.GALLERY_PAGE} {sample.id} {label} {modality} {split} {words}"
+    page = state.page_of(key, pages)
+    first = (page - 1) * PICTURES_A_PAGE
     with st.grid("auto", min_column_width=150, gap="small"):
         for row in rows.iloc[first : first + PICTURES_A_PAGE].itertuples():
             _card(sample, row)
     if pages > 1:
         with st.container(horizontal=True, horizontal_alignment="center"):
-            st.pagination(pages, key=key, max_visible_pages=5)
+            st.pagination(pages, default=page, key=key, max_visible_pages=5)
 
 
 def _card(sample: Sample, row: tuple) -> None:

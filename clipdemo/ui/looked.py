@@ -18,6 +18,7 @@ from clipdemo.ui import state, tables, widgets
 
 _OTHER = "Other words"
 _MOST_KEPT = 24  # maps of a session
+_MOST_CHARACTERS = 200  # of the words to look for
 _METHODS = {"gradient": "by gradient", "occlusion": "by covering", "sanity": "with shuffled weights"}
 _HELP = {
     "gradient": "Integrated gradients (Sundararajan et al. 2017) at the patches: what the score is made of.",
@@ -29,16 +30,18 @@ _HELP = {
 
 def draw(classifier: Classifier, result: Result, thumbnail: bytes, given: Sequence[Given]) -> None:
     """The switch, and then the heat maps of all models for a class or any words."""
-    if not st.toggle("Where they looked", key=state.LOOKED, help="A heat map a model; some seconds for a large one."):
+    key = state.switched("looked", state.LOOKED)
+    if not st.toggle("Where they looked", key=key, help="A heat map a model; some seconds for a large one."):
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first = result.answers[0].labels[0].label if result.answers[0].labels else None
         options = [*classifier.classes, _OTHER]
-        of = st.selectbox("For", options, options.index(first) if first in options else 0, width=220)
-        words = st.text_input("Words", max_chars=200, placeholder="such as: a bright spot") if of == _OTHER else ""
-        method = st.segmented_control(
-            "Map", list(_METHODS), default="gradient", required=True, format_func=_METHODS.get
-        )
+        # another picture, or other labels, start at what the first model says to it
+        key = state.one_of("of", options, first if first in options else None, key=f"looked for {result.name} {first}")
+        of = st.selectbox("For", options, width=220, key=key)
+        words = _words() if of == _OTHER else ""
+        key = state.one_of("map", list(_METHODS))
+        method = st.segmented_control("Map", list(_METHODS), required=True, format_func=_METHODS.get, key=key)
         strength = st.slider("Strength", 0.0, 1.0, 0.7, 0.05, width=180)
     if of == _OTHER and not words.strip():
         st.info("Write some words to look for.", icon=":material/edit:")
@@ -54,6 +57,11 @@ def draw(classifier: Classifier, result: Result, thumbnail: bytes, given: Sequen
                     _one(model, image, kept, strength)
     st.caption(f"{_HELP[method]} Outside the square that the models are shown, the picture is dimmed. A map says what "
                "the score rests on, not that the answer is right.")  # fmt: skip
+
+
+def _words() -> str:
+    key = state.text("words", _MOST_CHARACTERS)
+    return st.text_input("Words", max_chars=_MOST_CHARACTERS, placeholder="such as: a bright spot", key=key)
 
 
 def _one(model: Model, image: Image.Image, kept: tuple[np.ndarray, str], strength: float) -> None:

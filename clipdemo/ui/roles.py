@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from clipdemo.hosting import ACTIONS, Action, Door, Policy, policy
+from clipdemo.hosting import ACTIONS, Action, Door, Policy, policy, visitor
 from clipdemo.ui import cached, state
 
 ANYBODY = "Only the teacher can {what} here."
@@ -55,7 +55,7 @@ def button(action: Action, label: str, **settings: object) -> bool:
 def enter(code: str) -> bool:
     """Makes this session the teacher's where the code is right. Raises `Forbidden` after too many wrong ones."""
     door: Door = cached.door()
-    right = door.opens(rules().code, code, st.context.ip_address or "unknown")
+    right = door.opens(rules().code, code, visitor(st.context.ip_address, st.context.headers.get("X-Forwarded-For")))
     if right:
         st.session_state[state.TEACHER] = True
     return right

@@ -403,11 +403,12 @@ def past_runs(workspace: Workspace, sample: Sample, runs: list[Run], with_curves
         with st.container(horizontal=True):
             shown = {mode: run for mode in MODES if (run := _pick(mode, [r for r in runs if r.config.mode == mode]))}
         live.curves(shown, key="past")
+    _settle_selected([run.id for run in runs])
     event = st.dataframe(
         tables.run_table(runs, {run.id: run_state(run, workspace) for run in runs}),
         hide_index=True,
         placeholder="–",
-        key="runs",
+        key=state.RUNS,
         on_select="rerun",
         selection_mode="single-row",
         column_config={
@@ -423,9 +424,23 @@ def past_runs(workspace: Workspace, sample: Sample, runs: list[Run], with_curves
         f"Top-1 of n = {n:,} validation pictures{among}. It chooses the epoch; the final one comes from test pictures. "
         "Select a run to rename, continue, copy or delete it."
     )
-    for row in event["selection"]["rows"]:
-        if row < len(runs):
-            _manage(workspace, runs[row])
+    selected = [runs[row] for row in event["selection"]["rows"] if row < len(runs)]
+    state.show_in_address("run", selected[0].id if selected else None)
+    for run in selected:
+        _manage(workspace, run)
+
+
+def _settle_selected(names: list[str]) -> None:
+    """Selects the run that the address asks for, and keeps the one that is selected when the table gets other rows."""
+    asked, listed = state.asked_view("run"), st.session_state.get(state.RUNS_LISTED, names)
+    selected = asked[-1:]
+    if not asked and listed != names:
+        rows = st.session_state.get(state.RUNS, {"selection": {"rows": []}})["selection"]["rows"]
+        selected = [listed[row] for row in rows if row < len(listed)]
+    if asked or listed != names:
+        rows = [names.index(name) for name in selected if name in names]
+        st.session_state[state.RUNS] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+    st.session_state[state.RUNS_LISTED] = names
 
 
 def _manage(workspace: Workspace, run: Run) -> None:
@@ -485,8 +500,9 @@ def _pick(mode: Mode, runs: list[Run]) -> Run | None:
     if not runs:
         return None
     names = {run.id: run for run in runs}
+    options = [*names, "none"]
     chosen = st.selectbox(
-        f"{_MODE_TITLES[mode]} run", [*names, "none"], width=280,
+        f"{_MODE_TITLES[mode]} run", options, width=280, key=state.one_of(f"{mode}_run", options),
         format_func=lambda name: names[name].name if name in names else name,
     )  # fmt: skip
     return names.get(chosen)

@@ -31,7 +31,9 @@ def page(title: str, lead: str) -> Iterator[None]:
     with guarded():
         if line := state.take_notice():
             st.toast(line, icon=":material/check_circle:")
+        state.begin_views(title)
         yield
+        state.end_views()
 
 
 @contextmanager

@@ -75,8 +75,32 @@ def test_a_visitor_asks_about_a_picture_types_labels_and_flags(browser, server, 
         expect(page.get_by_text(re.compile("Noted: "))).to_be_visible()
         page.get_by_role("button", name=re.compile("^Abdomen$")).click()
         expect(page.locator("h3", has_text=re.compile("say"))).to_be_visible()
+        assert page.get_by_label("Models of the comparison").count() == 0  # there is one
         assert elsewhere == []
         context.close()
     rows = list(csv.DictReader((workspace.root / "flagged" / "flags.csv").open(encoding="utf-8", newline="")))
     assert [row["should be"] for row in rows] == ["'=1+1", "'=1+1"]
     assert [path.name for path in (workspace.root / "flagged").iterdir()] == ["flags.csv"]
+
+
+def test_a_visitor_chooses_among_several_comparisons(browser, server, workspace, tmp_path):
+    sample = factory.make_sample(workspace)
+    run = factory.make_real_run(workspace, sample, RunConfig(mode="captions"))
+    made = [factory.make_evaluation(workspace, sample, name, of) for name, of in (("base", None), ("captions", run))]
+    alone, both = (factory.compare(of, workspace) for of in (made[:1], made))
+    (workspace.root / "comparisons" / "damaged").mkdir()
+    (tmp_path / "disc.png").write_bytes(encode_png(factory.disc(5)))
+    page = browser.new_page()
+    page.goto(f"{server}/gradio/?comparison={alone.id}")
+    menu = page.get_by_label("Models of the comparison")
+    expect(menu).to_have_value(alone.id)
+    page.locator('input[type="file"]').first.set_input_files(tmp_path / "disc.png")
+    expect(page.get_by_text("● Base")).to_be_visible()
+    assert not page.get_by_text("▲ Captions").is_visible()
+    menu.click()
+    expect(page.get_by_role("option")).to_have_text([re.compile(one.id) for one in (both, alone)])
+    page.get_by_role("option", name=both.id).click()
+    expect(page.get_by_text("▲ Captions")).to_be_visible()
+    page.goto(f"{server}/gradio/?comparison=![x](https://example.org/x.png)`")
+    expect(page.get_by_text("Models of comparison ![x](https://example.org/x.png)`")).to_be_visible()
+    page.close()

@@ -497,7 +497,7 @@ def test_the_temperature_can_be_the_fitted_one(open_page, full):
     table = app.table[0].value
     assert table["Temperature, learned"].tolist() == ["0.2500"] * 3
     assert table["Temperature, fitted"].tolist() == ["0.5000"] * 3
-    app.segmented_control(key="temperature").set_value("fitted").run()
+    app.segmented_control(key="view_temperature").set_value("fitted").run()
     assert app.get("plotly_chart")[0].proto.spec != before
 
 

@@ -43,7 +43,8 @@ def look_at(workspace: Workspace, name: str) -> Shown:
     """The comparison of that id, with the switch that leaves marked pictures out where there are any."""
     names = marked(workspace, load_comparison(workspace, name))
     out = bool(names) and st.toggle(
-        f"Leave out {len(names):,} pictures marked as wrongly labelled", key=state.WITHOUT_MARKED
+        f"Leave out {len(names):,} pictures marked as wrongly labelled",
+        key=state.switched("without_marked", state.WITHOUT_MARKED),
     )
     return Shown.of(workspace, name, names if out else frozenset())
 
@@ -51,14 +52,10 @@ def look_at(workspace: Workspace, name: str) -> Shown:
 def section(shown: Shown) -> None:
     """One section, chosen by a row of buttons and by the page's address."""
     possible = {name: title for name, (title, _, labels) in _SECTIONS.items() if shown.has_labels or not labels}
-    asked = state.asked_for("section")
-    if st.session_state.get(state.SECTION) not in possible:
-        st.session_state[state.SECTION] = asked if asked in possible else "board"
     chosen = st.segmented_control(
-        "Section", list(possible), required=True, format_func=possible.get, key=state.SECTION,
-        label_visibility="collapsed",
+        "Section", list(possible), required=True, format_func=possible.get, label_visibility="collapsed",
+        key=state.one_of("section", list(possible), key=state.SECTION),
     )  # fmt: skip
-    state.show_in_address("section", None if chosen == "board" else chosen)
     _SECTIONS[chosen][1](shown)
 
 

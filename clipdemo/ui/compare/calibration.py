@@ -8,7 +8,7 @@ import streamlit as st
 from clipdemo import result_charts
 from clipdemo.evaluation import Calibration
 from clipdemo.records import percent
-from clipdemo.ui import cached, tables, widgets
+from clipdemo.ui import cached, state, tables, widgets
 from clipdemo.ui.compare.shown import Shown
 
 
@@ -20,7 +20,7 @@ def draw(shown: Shown) -> None:
         "without changing any answer."
     )
     which = st.segmented_control(
-        "Temperature", ["learned", "fitted"], default="learned", required=True, key="temperature",
+        "Temperature", ["learned", "fitted"], required=True, key=state.one_of("temperature", ["learned", "fitted"]),
         format_func={"learned": "learned in training", "fitted": "fitted on validation"}.get,
     )  # fmt: skip
     found = {

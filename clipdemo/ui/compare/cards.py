@@ -8,7 +8,7 @@ import streamlit as st
 
 from clipdemo.errors import ClipDemoError
 from clipdemo.records import percent
-from clipdemo.ui import acts, roles, tables, widgets
+from clipdemo.ui import acts, roles, state, tables, widgets
 from clipdemo.ui.compare.shown import Shown
 
 CARDS_A_PAGE = 9
@@ -20,16 +20,15 @@ def cards(shown: Shown, places: Sequence[int], key: str, mark: bool = False) -> 
         st.info("There is no such picture.", icon=":material/search_off:")
         return
     pages = -(-len(places) // CARDS_A_PAGE)
-    if st.session_state.get(key, 1) > pages:  # other models were chosen, and there are fewer pictures now
-        st.session_state[key] = pages
-    first = (st.session_state.get(key, 1) - 1) * CARDS_A_PAGE
+    page = state.page_of(key, pages)
+    first = (page - 1) * CARDS_A_PAGE
     with st.grid(3, min_column_width=300, gap="small") as grid:
         for place in places[first : first + CARDS_A_PAGE]:
             with grid.cell(), st.container(border=True, height="stretch"):
                 _card(shown, int(place), mark)
     if pages > 1:
         with st.container(horizontal=True, horizontal_alignment="center"):
-            st.pagination(pages, key=key, max_visible_pages=5)
+            st.pagination(pages, default=page, key=key, max_visible_pages=5)
 
 
 def _card(shown: Shown, place: int, mark: bool) -> None:

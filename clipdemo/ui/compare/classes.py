@@ -7,7 +7,7 @@ import html
 import streamlit as st
 
 from clipdemo import result_charts
-from clipdemo.ui import widgets
+from clipdemo.ui import state, widgets
 from clipdemo.ui.compare.cards import cards
 from clipdemo.ui.compare.shown import Shown
 
@@ -19,19 +19,22 @@ def draw(shown: Shown) -> None:
     tuned = [model for model in shown.looks if shown.looks[model].kind != "base"] or list(shown.looks)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order = st.segmented_control(
-            "Sorted by", list(_ORDERS), default="frequency", required=True, format_func=_ORDERS.get
+            "Sorted by", list(_ORDERS), required=True, format_func=_ORDERS.get, key=state.one_of("order", list(_ORDERS))
         )
         of = tuned[-1]
         if order in ("gain", "difficulty") and len(tuned) > 1:
-            of = st.selectbox("of", tuned, len(tuned) - 1, format_func=lambda m: shown.looks[m].signed, width=260)
+            of = st.selectbox(
+                "of", tuned, format_func=lambda m: shown.looks[m].signed, width=260, key=state.one_of("of", tuned, of)
+            )
     names = result_charts.ordered_classes(shown.classes, order, of)
+    chart = f"classes {shown.comparison.id} {order} {of}"
     event = st.plotly_chart(
         result_charts.class_bars(
             shown.classes.assign(**{"class": shown.classes["class"].map(result_charts.escaped)}),
             shown.chart_looks,
             [result_charts.escaped(name) for name in names],
         ),
-        key=f"classes {shown.comparison.id} {order} {of}",
+        key=chart,
         on_select="rerun",
         selection_mode="points",
         config=widgets.chart_config("classes"),
@@ -41,8 +44,11 @@ def draw(shown: Shown) -> None:
         "The lines are 95 % intervals (Wilson). Where they are as wide as the difference, a class has too few pictures "
         "to tell. A click on a bar shows its class’s pictures."
     )
-    if points := event["selection"]["points"]:
-        label = html.unescape(str(points[0]["customdata"][0]))
-        if label in names:
-            st.subheader(f"{widgets.plain(label)}: its test pictures", anchor=False)
-            cards(shown, shown.answers.of_class(label), key=f"cards {shown.comparison.id} {label}")
+    points = event["selection"]["points"]
+    clicked = html.unescape(str(points[0]["customdata"][0])) if points else None
+    if state.is_new_click("classes", chart, clicked):
+        st.session_state[state.BAR] = clicked
+    label = st.session_state[state.one_of("class", [None, *names], key=state.BAR)]
+    if label is not None:
+        st.subheader(f"{widgets.plain(label)}: its test pictures", anchor=False)
+        cards(shown, shown.answers.of_class(label), key=f"cards {shown.comparison.id} {label}")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from clipdemo import result_charts
 from clipdemo.evaluation import confusion
-from clipdemo.ui import tables, widgets
+from clipdemo.ui import state, tables, widgets
 from clipdemo.ui.compare.cards import cards
 from clipdemo.ui.compare.shown import Shown
 
@@ -20,7 +20,7 @@ def draw(shown: Shown) -> None:
         "Each line is a class, each column an answer. The darker a cell, the larger its part of the line; what is "
         "right lies on the diagonal. **Click a cell to see its pictures.**"
     )
-    answers, clicked = shown.answers, None
+    answers = shown.answers
     counts_for = ~np.isin(answers.ids, list(shown.without))
     with st.grid(min(3, max(2, len(shown.looks))), min_column_width=345, gap="small") as grid:
         for model, look in shown.looks.items():
@@ -35,14 +35,10 @@ def draw(shown: Shown) -> None:
                     config=widgets.chart_config(f"confusion-{look.title}"),
                     alt=f"Confusion matrix of {look.title}",
                 )
-            if points := event["selection"]["points"]:
-                cell = tuple(html.unescape(str(name)) for name in points[0]["customdata"][:2])
-                clicked = _newest(model, cell) or clicked
-    if clicked is None:
+            _take_click(model, event["selection"]["points"])
+    if not (cell := _cell(shown)):
         return
-    model, (label, answer) = clicked
-    if model not in shown.looks or label not in answers.classes or answer not in answers.classes:
-        return
+    model, label, answer = cell
     places = answers.cell(model, label, answer)
     places = places[counts_for[places]]
     what = "called right" if label == answer else f"called {widgets.plain(answer)}"
@@ -51,10 +47,19 @@ def draw(shown: Shown) -> None:
     cards(shown, places, key=f"cards {model} {label} {answer}")
 
 
-def _newest(model: str, cell: tuple[str, str]) -> tuple[str, tuple[str, str]] | None:
-    """This cell, where it is the one clicked last: every matrix keeps its own click, so a new one is told by change."""
-    seen = st.session_state.setdefault("confusion_clicks", {})
-    if seen.get(model) != cell:
-        seen[model] = cell
-        st.session_state["confusion_clicked"] = (model, cell)
-    return st.session_state.get("confusion_clicked")
+def _take_click(model: str, points: list[dict]) -> None:
+    """Has the cell of a new click shown. Every matrix keeps its own click, so the newest is told by its change."""
+    cell = [model, *(html.unescape(str(name)) for name in points[0]["customdata"][:2])] if points else []
+    before = st.session_state.get(state.CELL) or [model]
+    if state.is_new_click(f"confusion {model}", model, cell or None) and (cell or before[0] == model):
+        st.session_state[state.CELL] = cell
+
+
+def _cell(shown: Shown) -> list[str]:
+    """Model, class and answer of the cell that is looked at; none where there is no such cell."""
+    classes = shown.answers.classes
+
+    def there(cell: list[str]) -> bool:
+        return len(cell) == 3 and cell[0] in shown.looks and cell[1] in classes and cell[2] in classes
+
+    return state.view("cell", state.CELL, [], lambda says: says if there(says) else None, list, there)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from clipdemo.marks import marked
+from clipdemo.ui import state
 from clipdemo.ui.compare.cards import cards
 from clipdemo.ui.compare.shown import Shown
 
@@ -20,8 +21,9 @@ _KINDS = {
 def draw(shown: Shown) -> None:
     """Test pictures by what two models make of them, with every model's first answers."""
     kind = st.segmented_control(
-        "Which", list(_KINDS), default="fixed", required=True, format_func=_KINDS.get, label_visibility="collapsed"
-    )
+        "Which", list(_KINDS), required=True, format_func=_KINDS.get, label_visibility="collapsed",
+        key=state.one_of("shown", list(_KINDS)),
+    )  # fmt: skip
     if kind == "court":
         _court(shown)
         return
@@ -42,10 +44,13 @@ def draw(shown: Shown) -> None:
 
 def _two_models(shown: Shown) -> tuple[str, str]:
     models = list(shown.looks)
+
+    def choose(title: str, name: state.View, default: str) -> str:
+        key = state.one_of(name, models, default)
+        return st.selectbox(title, models, format_func=lambda m: shown.looks[m].signed, width=280, key=key)
+
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        before = st.selectbox("Before", models, 0, format_func=lambda m: shown.looks[m].signed, width=280)
-        after = st.selectbox("After", models, len(models) - 1, format_func=lambda m: shown.looks[m].signed, width=280)
-    return before, after
+        return choose("Before", "before", models[0]), choose("After", "after", models[-1])
 
 
 def _court(shown: Shown) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from clipdemo.errors import BadSettings
+from clipdemo.errors import BadSettings, ClipDemoError
 from clipdemo.records import DEFAULT_TEMPLATE, RunConfig, percent
-from clipdemo.ui import cached, tables, widgets
+from clipdemo.ui import cached, state, tables, widgets
 from clipdemo.ui.compare.shown import Shown
 
+_MOST_CHARACTERS = 2000  # of all sentences, and of all wordings, in an address
 _CLASS, _WORDINGS = "Class", "Called in its sentences"
 
 
@@ -28,9 +29,9 @@ def draw(shown: Shown) -> None:
     with names:
         wordings = _wordings(shown)
     on_test = st.toggle(
-        "Show test pictures too",
+        "Show test pictures too", key=state.switched("on_test"),
         help="Sentences are chosen on validation pictures. Whoever chooses them by test numbers has no test left.",
-    )
+    )  # fmt: skip
     if template is None:
         return
     rows = {split: _numbers(shown, template, wordings, split) for split in ("validation", "test")[: 1 + on_test]}
@@ -45,11 +46,26 @@ def draw(shown: Shown) -> None:
 
 def _template() -> str | None:
     """The sentences, one a line, as a template; None, with the reason, where they cannot work."""
-    text = st.text_area(
-        "Sentences, one a line", DEFAULT_TEMPLATE, height=175, key="sentences", help="Each holds {label} once."
-    )
-    template = "|".join(line.strip() for line in text.splitlines() if line.strip())
+    state.view("sentences", state.SENTENCES, DEFAULT_TEMPLATE, _asked_sentences, _lines)
+    text = st.text_area("Sentences, one a line", height=175, key=state.SENTENCES, help="Each holds {label} once.")
+    template = "|".join(_lines(text))
     return template if widgets.checked(lambda: _checked(template)) else None
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _asked_sentences(lines: list[str]) -> str | None:
+    """The sentences of an address, one a line; None where they are none."""
+    text = "\n".join(lines)
+    if len(text) > _MOST_CHARACTERS or not all(state.readable(line, _MOST_CHARACTERS) for line in lines):
+        return None
+    try:
+        _checked("|".join(_lines(text)))
+    except ClipDemoError:
+        return None
+    return text
 
 
 def _checked(template: str) -> RunConfig:
@@ -60,10 +76,13 @@ def _checked(template: str) -> RunConfig:
 
 def _wordings(shown: Shown) -> dict[str, tuple[str, ...]]:
     """What each class is called, where somebody has changed it; several names, divided by a semicolon."""
-    classes = list(shown.sample.classes)
+    classes, key = list(shown.sample.classes), f"wordings {shown.comparison.sample}"
+    if asked := _asked_wordings(state.asked_view("wordings"), classes):
+        st.session_state[f"{key} at first"] = asked
+    start = st.session_state.get(f"{key} at first", {})  # the same at every run, for the editor keeps changes to it
     edited = st.data_editor(
-        pd.DataFrame({_CLASS: classes, _WORDINGS: [label.lower() for label in classes]}),
-        hide_index=True, height=215, disabled=[_CLASS], key=f"wordings {shown.comparison.sample}",
+        pd.DataFrame({_CLASS: classes, _WORDINGS: [start.get(label, label.lower()) for label in classes]}),
+        hide_index=True, height=215, disabled=[_CLASS], key=key,
         column_config={_WORDINGS: st.column_config.TextColumn(help="Several, divided by ;, are averaged.")},
     )  # fmt: skip
     found = {}
@@ -71,7 +90,16 @@ def _wordings(shown: Shown) -> dict[str, tuple[str, ...]]:
         names = tuple(name.strip() for name in str(text or "").split(";") if name.strip())
         if names and names != (label.lower(),):
             found[label] = names
+    says = [f"{label}: {'; '.join(names)}" for label, names in found.items()]
+    state.show_in_address("wordings", says if says and _asked_wordings(says, classes) else None)
     return found
+
+
+def _asked_wordings(says: list[str], classes: list[str]) -> dict[str, str]:
+    """What an address calls classes: "Foot: a foot; toes"; nothing of what is not about a class."""
+    if sum(map(len, says)) > _MOST_CHARACTERS or not all(state.readable(line, _MOST_CHARACTERS) for line in says):
+        return {}
+    return {label: line[len(label) + 2 :] for line in says for label in classes if line.startswith(f"{label}: ")}
 
 
 def _numbers(shown: Shown, template: str, wordings: dict[str, tuple[str, ...]], split: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from clipdemo.general import meaning
 from clipdemo.interpolation import Interpolation
 from clipdemo.records import Evaluation, percent
 from clipdemo.training.runs import load_run
-from clipdemo.ui import cached, live, roles, tables, widgets
+from clipdemo.ui import cached, live, roles, state, tables, widgets
 from clipdemo.ui.compare.shown import Shown
 
 
@@ -24,7 +24,7 @@ def draw(shown: Shown) -> None:
         "the other, accuracy rises on what was trained for and often falls on what was known before."
     )
     chosen = st.segmented_control(
-        "Run", list(tuned), default=next(iter(tuned)), required=True,
+        "Run", list(tuned), required=True, key=state.one_of("mix", list(tuned)),
         format_func=lambda name: tables.signed(shown.looks[name]),
     )  # fmt: skip
     model = tuned[chosen]
@@ -49,7 +49,8 @@ def _offer(shown: Shown, model: Evaluation) -> None:
 def _slider(found: Interpolation, model: Evaluation) -> None:
     shares = [point.share for point in found.points]
     best = found.recommended
-    share = st.select_slider("Share of the tuned weights", shares, best.share, key=f"share {found.id}")
+    key = state.one_of("share", shares, best.share, key=f"share {found.id}")
+    share = st.select_slider("Share of the tuned weights", shares, key=key)
     point = found.points[shares.index(share)]
     base = found.points[0]
     with st.grid(3, min_column_width=200, gap="small"):

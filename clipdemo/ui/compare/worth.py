@@ -8,7 +8,7 @@ from clipdemo import commands, result_charts, sweep
 from clipdemo.presets import configured
 from clipdemo.records import MODES
 from clipdemo.sweep import SweepConfig, SweepResult
-from clipdemo.ui import cached, live, roles, widgets
+from clipdemo.ui import cached, live, roles, state, widgets
 from clipdemo.ui.compare.shown import Shown
 
 
@@ -27,7 +27,8 @@ def draw(shown: Shown) -> None:
     if found:
         chosen = next(iter(found))
         if len(found) > 1:
-            chosen = st.selectbox("Sweep", list(found), format_func=lambda name: _name(found[name]))
+            key = state.one_of("sweep", list(found))
+            chosen = st.selectbox("Sweep", list(found), format_func=lambda name: _name(found[name]), key=key)
         _result(found[chosen])
     if shown.sample is None:
         return

@@ -24,11 +24,8 @@ _WAYS = {
 
 def look(workspace: Workspace, sample: Sample, views: Sequence[View]) -> None:
     """One of the ways to look at a sample; which one rides in the address."""
-    if state.WAY not in st.session_state:
-        asked = state.asked_for("section")
-        st.session_state[state.WAY] = asked if asked in _WAYS else "picture"
-    way = st.segmented_control("Start from", list(_WAYS), required=True, key=state.WAY, format_func=_WAYS.get)
-    state.show_in_address("section", None if way == "picture" else way)
+    key = state.one_of("section", list(_WAYS), key=state.WAY)
+    way = st.segmented_control("Start from", list(_WAYS), required=True, key=key, format_func=_WAYS.get)
     if way == "picture":
         near.to_a_picture(sample, views)
     elif way == "words":

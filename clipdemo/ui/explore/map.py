@@ -32,17 +32,17 @@ _GAP = (
 def draw(workspace: Workspace, sample: Sample, views: Sequence[View]) -> None:
     """The map of the chosen models, what it shows in words, and the pictures that were brushed."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        method = st.segmented_control("Map by", list(_METHODS), default="pca", required=True, format_func=_METHODS.get)
+        key = state.one_of("map", list(_METHODS))
+        method = st.segmented_control("Map by", list(_METHODS), required=True, format_func=_METHODS.get, key=key)
         kinds = [name for name in _VIEWS if sample.classes or name == "together"]
         if method == "umap":
             kinds = [name for name in kinds if name != "gap"]
         kind = st.segmented_control(
             "Pictures and sentences",
             kinds,
-            default="together",
             required=True,
             format_func=_VIEWS.get,
-            key=f"view {method}",
+            key=state.one_of("about", kinds, key=f"about {method}"),
         )
     settings = MapSettings(method=method, view=kind)
     found = cached.pca_map(views, settings) if method == "pca" else _umap(workspace, sample, views, settings)
@@ -93,13 +93,20 @@ def _umap(workspace: Workspace, sample: Sample, views: Sequence[View], settings:
 def _figure(sample: Sample, views: Sequence[View], found: Map, titles: dict[str, str]) -> None:
     labels = sample.manifest["label"].fillna("").astype(str)
     drawn, note = map_charts.thinned(found, labels.iloc[found.rows])
-    ways = list(found.models) + [f"to {model}" for model in found.models[1:]]
+    models = dict(zip((view.name for view in views), found.models, strict=True))
+    ways = [*models, *(f"to {name}" for name in list(models)[1:])]
     first = found.models[0]
+
+    def title(way: str) -> str:
+        what = titles[models[way.removeprefix("to ")]]
+        return what if way in models else f":material/play_arrow: {titles[first]} → {what}"
+
     with st.container(horizontal=True, vertical_alignment="bottom"):
         way = st.segmented_control(
-            "Show", ways, default=first, required=True, key=f"shown {len(ways)} {first}",
-            format_func=lambda name: titles.get(name) or f":material/play_arrow: {titles[first]} → {titles[name[3:]]}",
+            "Show", ways, required=True, format_func=title,
+            key=state.one_of("shown", ways, key=f"shown {len(ways)} {ways[0]}"),
         )  # fmt: skip
+        way = models.get(way) or f"to {models[way[3:]]}"
         groups = _groups(sample, views, found, way, drawn, labels.iloc[drawn.rows])
     hover = map_charts.hover_texts(sample.manifest.iloc[drawn.rows])
     key = f"map {sample.id} {found.settings.method} {found.settings.view}"
@@ -125,13 +132,15 @@ def _groups(
 ) -> list[map_charts.Group]:
     if not sample.classes:
         return map_charts.by_class(labels)
-    colours = st.segmented_control("Colours", list(_COLOURS), default="class", required=True, format_func=_COLOURS.get)
+    key = state.one_of("colours", list(_COLOURS))
+    colours = st.segmented_control("Colours", list(_COLOURS), required=True, format_func=_COLOURS.get, key=key)
     if colours == "answer":
         view = views[found.models.index(way.removeprefix("to "))]
         right, known = view.space.right[drawn.rows], view.space.target[drawn.rows] >= 0
         return map_charts.by_answer([bool(r) if k else None for r, k in zip(right, known, strict=True)])
     if colours == "one":
-        return map_charts.highlighted(labels, st.selectbox("Class", sample.classes, width=220))
+        key = state.one_of("class", sample.classes, key="highlighted_class")
+        return map_charts.highlighted(labels, st.selectbox("Class", sample.classes, width=220, key=key))
     return map_charts.by_class(labels)
 
 

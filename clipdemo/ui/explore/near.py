@@ -26,12 +26,16 @@ from clipdemo.ui.explore.thumbnails import PICTURES, rows_of_pictures
 from clipdemo.ui.explore.views import View
 
 _TEXTS = 5  # shown a model
+_MOST_CHARACTERS = 500
 _ORDERS = {"any": "the sample’s order", "moved": "most moved by fine-tuning", "worst": "worst matched captions"}
 
 
 def to_words(sample: Sample, views: Sequence[View]) -> None:
     """Any words, and each model's nearest pictures."""
-    words = st.text_input("Words", placeholder="such as: fracture of the ankle", max_chars=500)
+    words = st.text_input(
+        "Words", placeholder="such as: fracture of the ankle", max_chars=_MOST_CHARACTERS,
+        key=state.text("words", _MOST_CHARACTERS),
+    )  # fmt: skip
     if words.strip():
         mask = _mask(sample, views[0])
         rows_of_pictures(sample, views, [pictures_of_text(v.space, words, PICTURES, mask) for v in views])
@@ -40,8 +44,10 @@ def to_words(sample: Sample, views: Sequence[View]) -> None:
 def _mask(sample: Sample, view: View) -> np.ndarray | None:
     """Which pictures may be found, by class and split; None where all may."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        classes = st.multiselect("Only classes", list(sample.classes))
-        splits = st.segmented_control("Only splits", list(SPLITS), selection_mode="multi")
+        classes = st.multiselect("Only classes", sample.classes, key=state.some_of("classes", sample.classes))
+        splits = st.segmented_control(
+            "Only splits", SPLITS, selection_mode="multi", key=state.some_of("splits", SPLITS)
+        )
     return allowed(view.space, classes, splits) if classes or splits else None
 
 
@@ -72,11 +78,12 @@ def _places(sample: Sample, views: Sequence[View]) -> np.ndarray:
     tuned = [view for view in views if view.run]
     orders = [name for name in _ORDERS if name == "any" or (tuned and (name == "moved" or "captions" in sample.texts))]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        order = st.selectbox("Go by", orders, format_func=_ORDERS.get, width=270)
-        label = st.selectbox("Class", ["All classes", *sample.classes], width=220)
-        split = st.segmented_control("Split", ["all", *SPLITS], default="test", required=True)
+        order = st.selectbox("Go by", orders, format_func=_ORDERS.get, width=270, key=state.one_of("order", orders))
+        labels, splits = ["All classes", *sample.classes], ["all", *SPLITS]
+        label = st.selectbox("Class", labels, width=220, key=state.one_of("class", labels))
+        split = st.segmented_control("Split", splits, required=True, key=state.one_of("split", splits, "test"))
         answers = ["either", "right", "wrong"] if sample.classes else ["either"]
-        right = st.segmented_control("First model is", answers, default="either", required=True)
+        right = st.segmented_control("First model is", answers, required=True, key=state.one_of("answers", answers))
     classes = () if label == "All classes" else (label,)
     mask = allowed(
         views[0].space, classes, () if split == "all" else (split,), None if right == "either" else right == "right"
@@ -89,24 +96,19 @@ def _places(sample: Sample, views: Sequence[View]) -> np.ndarray:
 
 def _step(sample: Sample, places: np.ndarray) -> int:
     """The place looked at, with the buttons that go on from it; it rides in the address."""
-    asked = state.asked_for("picture")
-    if state.PLACE not in st.session_state:
-        known = np.flatnonzero((sample.manifest["id"] == asked).to_numpy()) if asked else []
-        st.session_state[state.PLACE] = int(known[0]) if len(known) else int(places[0])
-    at = np.flatnonzero(places == st.session_state[state.PLACE])
-    now = int(at[0]) if len(at) else 0
+    names = sample.manifest["id"].iloc[places].astype(str).tolist()
+    now = names.index(st.session_state[state.one_of("picture", names, key=state.PICTURE)])
 
     def go(to: int) -> None:
-        st.session_state[state.PLACE] = int(places[to % len(places)])
+        st.session_state[state.PICTURE] = names[to % len(names)]
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Previous", icon=":material/arrow_back:", on_click=go, args=(now - 1,))
         st.button("Next", icon=":material/arrow_forward:", on_click=go, args=(now + 1,))
         st.button("Random", icon=":material/casino:", on_click=go, args=(random.randrange(len(places)),))
         st.caption(f"{now + 1:,} of {len(places):,} pictures")
-    place = int(places[now])
-    state.show_in_address("picture", str(sample.manifest["id"].iloc[place]))
-    return place
+    state.show_in_address("picture", names[now])  # the first one too: a link names its picture
+    return int(places[now])
 
 
 def to_an_upload(sample: Sample, views: Sequence[View]) -> None:

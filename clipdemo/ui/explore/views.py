@@ -29,13 +29,20 @@ class View:
     look: Appearance
     space: Neighbourhood | None = None
 
+    @property
+    def name(self) -> str:
+        """The run's id, or "base"."""
+        return self.run.id if self.run else _BASE
+
 
 def choose_models(workspace: Workspace, sample: Sample) -> list[View]:
     """The base model and up to two runs of the sample, by choice the newest of each kind."""
     runs = {run.id: run for run in readable_runs(workspace) if run.sample == sample.id and run.result}
     newest = [next((name for name, run in runs.items() if run.config.mode == mode), None) for mode in sample.texts]
+    options, most = [_BASE, *runs], 3
+    key = state.some_of("models", options, [_BASE, *filter(None, newest)], key=f"models {sample.id}", most=most)
     chosen = st.multiselect(
-        "Models", [_BASE, *runs], [_BASE, *filter(None, newest)], max_selections=3, key=f"models {sample.id}",
+        "Models", options, max_selections=most, key=key,
         format_func=lambda name: "Base" if name == _BASE else f"{runs[name].config.mode} · {runs[name].name}",
     )  # fmt: skip
     views = []
