@@ -443,8 +443,22 @@ def batch_table(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def answers_csv(results: Sequence[Result]) -> bytes:
-    """The same as a CSV file that a spreadsheet may open: names come from strangers, so no cell is a formula."""
-    table = batch_table(results)
+    """The same as a CSV file that a spreadsheet may open."""
+    return _csv(batch_table(results))
+
+
+def refused_table(refused: Sequence[Refused]) -> pd.DataFrame:
+    """A row for each file that could not be used."""
+    return pd.DataFrame([(one.name, one.reason, one.message) for one in refused], columns=["File", "Reason", "In full"])
+
+
+def refused_csv(refused: Sequence[Refused]) -> bytes:
+    """The same as a CSV file that a spreadsheet may open."""
+    return _csv(refused_table(refused))
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    """Names come from strangers, so no cell is a formula."""
     for name in table.select_dtypes(exclude=["number", "bool"]):
         table[name] = [harmless(value) if isinstance(value, str) else value for value in table[name]]
     return table.to_csv(index=False).encode()

@@ -19,6 +19,8 @@ from clipdemo.classify import (
     answers_csv,
     batch_table,
     classified,
+    refused_csv,
+    refused_table,
     typed,
 )
 from clipdemo.drop import Dropped, Given, Refused, read_drop
@@ -181,8 +183,11 @@ def refused(found: Classified) -> None:
         st.error(widgets.plain(found.refused[0].message), icon=":material/error:")
     elif found.refused:
         with st.expander(f"{len(found.refused):,} files could not be used", icon=":material/error:"):
-            rows = [(one.name, one.reason, one.message) for one in found.refused]
-            st.dataframe(pd.DataFrame(rows, columns=["File", "Reason", "In full"]), hide_index=True, width="stretch")
+            st.dataframe(refused_table(found.refused), hide_index=True, width="stretch")
+            st.download_button(
+                "All of these as CSV", refused_csv(found.refused), "refused.csv", "text/csv",
+                icon=":material/download:", on_click="ignore",
+            )  # fmt: skip
 
 
 def _full(classifier: Classifier, result: Result, found: Classified, given: Sequence[Given]) -> None:
