@@ -2,19 +2,32 @@
 
 import importlib
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
 from starlette.routing import Mount
 
 from clipdemo.gradio_app import Mounted
+from clipdemo.sockets import answer_at_once
 
 gradio = Mounted("/gradio")  # imports Gradio when somebody first asks for it
+
+
+@asynccontextmanager
+async def lifespan(server: st.App) -> AsyncIterator[None]:
+    """What begins and ends with the server."""
+    answer_at_once()
+    async with gradio.lifespan(server):
+        yield
+
+
 # The script is elsewhere so that Streamlit does not take pages/ for its old kind of pages: see clipdemo/ui/main.py.
 app = st.App(
     Path(__file__).resolve().parent / "clipdemo" / "ui" / "main.py",
     routes=[Mount("/gradio", app=gradio)],
-    lifespan=gradio.lifespan,
+    lifespan=lifespan,
 )
 
 

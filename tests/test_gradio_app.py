@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,13 @@ def test_a_picture_of_the_page_gets_the_same_answer_as_a_sent_one(place, page):
     result = Service(place).classify("a.png", PICTURE)
     chances = page.shown(result, opened.classifier(place))[4]["value"]
     assert chances == {one.label: one.probability for one in result.answers[0].labels}
+
+
+def test_the_page_doubts_its_answer_where_the_dataset_has_no_picture_like_it(place, page):
+    result, found = Service(place).classify("a.png", PICTURE), opened.classifier(place)
+    for familiar, doubted in ((True, False), (False, True), (None, False)):
+        doubt = page.shown(replace(result, familiar=familiar), found)[2]
+        assert doubt["visible"] is doubted and "the dataset has no picture like this one" in doubt["value"]
 
 
 def test_vectors_have_unit_length_and_their_product_is_the_cosine_of_the_caption(workspace, tmp_path):
