@@ -18,8 +18,9 @@ import typer
 
 from benchmarks.machine import keep
 from clipdemo.jobs import list_jobs
-from clipdemo.sweep import load_sweep, worth
+from clipdemo.sweep import load_sweep
 from clipdemo.workspace import Workspace
+from clipdemo.worth import worth
 
 ROOT = Path(__file__).resolve().parent.parent
 

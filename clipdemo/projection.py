@@ -9,37 +9,25 @@ between two models is for the eye, as the spaces of two models have no axes in c
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import logging
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from clipdemo.embeddings import model_id, sample_embeddings
-from clipdemo.errors import BadSettings, ClipDemoError, ComparisonError
-from clipdemo.models import open_model
+from clipdemo.errors import BadSettings
 from clipdemo.progress import Activity, Progress
-from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, Fraction, Record, percent
-from clipdemo.sampling import Sample, equal_shares
-from clipdemo.training.runs import Run
-from clipdemo.workspace import Workspace, atomic_write, disk_errors, read_json, write_json
+from clipdemo.records import Fraction, Record, percent
+from clipdemo.sampling import equal_shares
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of what a map keeps; another number has all maps made anew
 STAGE = "map"
 _CHUNK = 8192  # rows in float64 at a time
-_PCA_IGNORES = {"neighbours", "min_distance", "seed", "most"}
 Embeddings = Mapping[str, np.ndarray]  # a model's id -> float32 (n, dim), rows of unit length
 
 
@@ -223,10 +211,11 @@ def _check(embeddings: Embeddings, texts: Embeddings, settings: MapSettings) -> 
     sizes = {(len(embeddings[model]), len(texts[model])) for model in embeddings}
     if len(sizes) != 1 or 0 in {n for n, _ in sizes}:
         raise BadSettings(f"a map needs the same pictures and texts of all its models: found (pictures, texts) {sizes}")
-    _check_view(settings, all(len(own) for own in texts.values()))
+    check_view(settings, all(len(own) for own in texts.values()))
 
 
-def _check_view(settings: MapSettings, sentences: bool) -> None:
+def check_view(settings: MapSettings, sentences: bool) -> None:
+    """Raises `BadSettings` for a view that needs sentences where there are none."""
     if settings.view == "gap" and not sentences:
         raise BadSettings("view = gap: this sample has no classes, and so no sentences to lie apart from its pictures")
 
@@ -344,7 +333,7 @@ def umap_map(
     # Two stages a model; UMAP's layout tells nothing in between.
     stages = _Stages(2 * len(embeddings) + 1)
     yield stages.begin("importing UMAP")
-    umap = _import_umap()
+    umap = import_umap()
     start, images_at, texts_at, facts = None, {}, {}, {}
     for model, images in embeddings.items():
         gap = modality_gap(images, texts[model], text_of) if len(texts[model]) else None
@@ -374,7 +363,8 @@ class _Stages:
         return Progress(stage=STAGE, done=self._done, total=self._total, note=note)
 
 
-def _import_umap() -> object:
+def import_umap() -> object:
+    """The module. Raises `BadSettings` that says how to install it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TensorFlow, which only its parametric form needs
@@ -423,88 +413,7 @@ def _laid_out(
         return layout.fit_transform(points).astype(np.float32)
 
 
-# ---- of a sample, kept in the workspace
-
-
-class MappedModel(Record):
-    """A model of a map: a run's weights, or a base where `run` is None. `model` is its `embeddings.model_id`."""
-
-    model: str
-    run: str | None
-    base: str
-
-
-class MapRecord(Record):
-    """What a map was made of, and what it shows; the points lie beside it."""
-
-    id: str
-    sample: str
-    sample_hash: str
-    template: str
-    classes: tuple[str, ...]  # the sentences' classes, in their order
-    models: tuple[MappedModel, ...]
-    settings: MapSettings
-    umap: str  # umap-learn's version; "" for PCA
-    facts: dict[str, Facts]
-    points: str  # digest of the points
-
-
-@dataclass(frozen=True)
-class SampleMap:
-    """A finished map with what it was made of."""
-
-    record: MapRecord
-    map: Map
-
-
-def sample_map(
-    sample: Sample,
-    workspace: Workspace,
-    runs: Sequence[Run] = (),
-    base: str | None = None,
-    settings: MapSettings | None = None,
-    template: str | None = None,
-) -> Activity[SampleMap]:
-    """The map of a base and runs of one sample, made and kept, or found again; a damaged one is made again.
-
-    `base` is the first run's, and `template` as well, where they are left out: all models get the same sentences.
-    Raises `ComparisonError` for a run of another sample or without weights, `BadSettings`, `ModelError`.
-    """
-    settings = settings or MapSettings()
-    models, template = _models(sample, runs, base), template or _template(runs)
-    record = _record(sample, models, settings, template)
-    _check_view(settings, bool(sample.classes))
-    if settings.method == "umap" and not record.umap:
-        _import_umap()  # says what is missing before anything is encoded
-    with workspace.lock(f"map-{record.id}"):
-        if (kept := _kept(workspace.folder("maps", record.id))) is None:
-            found = yield from _made(sample, workspace, models, settings, template)
-            kept = _keep(workspace, record, found)
-    yield Progress(stage=STAGE, done=1, total=1, note=in_short(kept.map))
-    return kept
-
-
-def find_map(
-    sample: Sample,
-    workspace: Workspace,
-    runs: Sequence[Run] = (),
-    base: str | None = None,
-    settings: MapSettings | None = None,
-    template: str | None = None,
-) -> SampleMap | None:
-    """The finished map of these very weights and settings, if there is one. Opens no model."""
-    settings = settings or MapSettings()
-    record = _record(sample, _models(sample, runs, base), settings, template or _template(runs))
-    return _kept(workspace.folder("maps", record.id))
-
-
-def load_map(workspace: Workspace, name: str) -> SampleMap:
-    """A finished map by its id. Raises `ComparisonError` when there is none, or it is damaged."""
-    kept = _kept(workspace.folder("maps", name))
-    if kept is None:
-        known = ", ".join(workspace.names("maps")[:5]) or "none yet"
-        raise ComparisonError(f"there is no whole map {name!r} in {workspace.root}: known are {known}; make it again")
-    return kept
+# ---- choosing pictures
 
 
 def evenly_by_class(labels: Sequence[str], most: int, seed: int = 0) -> np.ndarray:
@@ -517,109 +426,6 @@ def evenly_by_class(labels: Sequence[str], most: int, seed: int = 0) -> np.ndarr
     order = np.random.default_rng(seed).permutation(len(labels))
     chosen = [order[class_of[order] == place][: shares[name]] for place, name in enumerate(names.tolist())]
     return np.sort(np.concatenate(chosen))
-
-
-def _models(sample: Sample, runs: Sequence[Run], base: str | None) -> list[tuple[str, Run | None, str]]:
-    for run in runs:
-        if run.sample != sample.id:
-            raise ComparisonError(f"run {run.id} was trained on sample {run.sample}, not on {sample.id}")
-        if run.result is None or not run.weights.exists():
-            raise ComparisonError(f"run {run.id} has no weights to map: it has not ended, or was broken off")
-    base = base or (runs[0].config.base if runs else BUILT_IN_BASE)
-    wanted = [(None, base), *((run, run.config.base) for run in runs)]
-    models = [(model_id(run, base), run, base) for run, base in wanted]
-    return list({model: (model, run, base) for model, run, base in models}.values())
-
-
-def _template(runs: Sequence[Run]) -> str:
-    return runs[0].config.template if runs else DEFAULT_TEMPLATE
-
-
-def _record(sample: Sample, models: list, settings: MapSettings, template: str) -> MapRecord:
-    """All that is known beforehand; the id is made of it."""
-    umap = umap_version() if settings.method == "umap" else ""
-    decides = settings.model_dump(exclude=_PCA_IGNORES if settings.method == "pca" else set())
-    key = [FORMAT, [model for model, _, _ in models], sample.content_hash, template, decides, umap]
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
-    return MapRecord(
-        id=f"{settings.method}-{sample.id}-{digest}",
-        sample=sample.id,
-        sample_hash=sample.content_hash,
-        template=template,
-        classes=sample.classes,
-        models=tuple(MappedModel(model=m, run=run.id if run else None, base=base) for m, run, base in models),
-        settings=settings,
-        umap=umap,
-        facts={},
-        points="",
-    )
-
-
-def _made(sample: Sample, workspace: Workspace, models: list, settings: MapSettings, template: str) -> Activity[Map]:
-    embeddings, texts = {}, {}
-    for model, run, base in models:
-        yield Progress(stage=STAGE, done=0, total=1, note=f"opening {run.id if run else base}")
-        clip = open_model(base, run.weights if run else None)
-        embeddings[model] = images = yield from sample_embeddings(clip, model, sample, workspace)
-        empty = np.empty((0, images.shape[1]), np.float32)
-        texts[model] = clip.encode_classes(sample.classes, template) if sample.classes else empty
-    labels, text_of = sample.manifest["label"], None
-    if sample.classes:
-        text_of = labels.map({label: i for i, label in enumerate(sample.classes)}).to_numpy()
-    if settings.method == "pca":
-        return pca_map(embeddings, texts, settings, text_of)
-    rows = evenly_by_class(labels, settings.most, settings.seed)
-    return (yield from umap_map(embeddings, texts, settings, text_of, rows))
-
-
-# ---- files
-
-
-def _arrays(found: Map) -> dict[str, np.ndarray]:
-    """The points under names that stay the same whatever models are called."""
-    arrays = {"rows": np.asarray(found.rows, dtype=np.int64)}
-    for place, model in enumerate(found.models):
-        arrays |= {f"images{place}": found.images[model], f"texts{place}": found.texts[model]}
-    return arrays
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]))
-    return digest.hexdigest()
-
-
-def _keep(workspace: Workspace, record: MapRecord, found: Map) -> SampleMap:
-    arrays = _arrays(found)
-    whole = MapRecord(**dict(record) | {"facts": dict(found.facts), "points": _digest(arrays)})
-    data = io.BytesIO()
-    np.savez(data, **arrays)
-    folder = workspace.folder("maps", record.id)
-    with disk_errors(folder):
-        folder.mkdir(exist_ok=True)
-    atomic_write(folder / "map.npz", data.getvalue())
-    write_json(folder / "map.json", whole.model_dump(mode="json"))
-    return SampleMap(whole, found)
-
-
-def _kept(folder: Path) -> SampleMap | None:
-    """What a folder holds; None where there is nothing, or it is damaged, which is said in the log."""
-    if not (folder / "map.json").exists():
-        return None
-    try:
-        record = MapRecord(**read_json(folder / "map.json"))
-        with np.load(io.BytesIO((folder / "map.npz").read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if _digest(arrays) != record.points:
-            raise ValueError("its points are not those that were written")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, ClipDemoError) as error:
-        logger.warning("map %s cannot be used (%s): it has to be made again", folder.name, error)
-        return None
-    names = [model.model for model in record.models]
-    images, texts = ({m: arrays[f"{what}{i}"] for i, m in enumerate(names)} for what in ("images", "texts"))
-    return SampleMap(record, Map(record.settings, arrays["rows"], images, texts, record.facts))
 
 
 # ---- in words

@@ -18,7 +18,8 @@ from clipdemo.appearance import COLOURS, SIGNS, TITLES, Appearance
 from clipdemo.charts import SYMBOLS, best_step, thinned
 from clipdemo.interpolation import Interpolation
 from clipdemo.records import Step
-from clipdemo.sweep import SweepResult, Worth
+from clipdemo.sweep import SweepResult
+from clipdemo.worth import Worth
 
 TEXT = {"size": 14}  # pixels: to be read from the back of a classroom
 GREY = "#8E9199"

@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 from typer.testing import CliRunner
 
 from clipdemo import projection
+from clipdemo import sample_map as maps
 from clipdemo.cli import app
 from clipdemo.embeddings import unit_rows
 from clipdemo.errors import BadSettings, ComparisonError
@@ -24,17 +25,15 @@ from clipdemo.projection import (
     MapSettings,
     aligned,
     evenly_by_class,
-    find_map,
     gap_axes,
     in_words,
-    load_map,
     modality_gap,
     pca_map,
     principal_axes,
-    sample_map,
     umap_map,
 )
 from clipdemo.records import RunConfig
+from clipdemo.sample_map import find_map, load_map, sample_map
 from clipdemo.training.runs import begin_run
 from tests.test_interpolation import made_up_run, tiny_sample
 from tests.training.test_loop import small_base
@@ -357,12 +356,12 @@ def test_a_map_of_all_pictures_is_kept_and_found_again(workspace, sample, run, e
 
 def test_what_decides_a_map_is_in_its_name(workspace, sample, run, base, monkeypatch):
     def name(runs=(), base=base, settings=UMAP, template=None):
-        return projection._record(sample, projection._models(sample, runs, base), settings, template or "a {label}").id
+        return maps._record(sample, maps._models(sample, runs, base), settings, template or "a {label}").id
 
     names = {name(), name([run]), name(template="the {label}"), name(settings=MapSettings())}
     names |= {name(settings=UMAP.model_copy(update={field: value})) for field, value in
               (("view", "apart"), ("neighbours", 6), ("min_distance", 0.2), ("seed", 1), ("most", 50))}  # fmt: skip
-    monkeypatch.setattr(projection, "umap_version", lambda: "0.0.1")
+    monkeypatch.setattr(maps, "umap_version", lambda: "0.0.1")
     names.add(name())
     assert len(names) == 10
     assert name(settings=MapSettings()) == name(settings=MapSettings(seed=5))  # PCA has no seed
@@ -441,7 +440,7 @@ def test_runs_without_weights_or_of_another_sample_are_refused(workspace, sample
 
 
 def test_without_umap_nothing_is_encoded_first(workspace, sample, base, encoded, without_umap, monkeypatch):
-    monkeypatch.setattr(projection, "umap_version", lambda: "")
+    monkeypatch.setattr(maps, "umap_version", lambda: "")
     with pytest.raises(BadSettings, match="pip install umap-learn"):
         finish(sample_map(sample, workspace, base=base, settings=UMAP))
     assert not encoded and workspace.names("embeddings") == []

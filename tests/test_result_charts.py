@@ -13,7 +13,8 @@ from clipdemo.evaluation import calibration
 from clipdemo.interpolation import Hits, Interpolation
 from clipdemo.interpolation import Point as Mix
 from clipdemo.records import Step
-from clipdemo.sweep import Point, SweepConfig, SweepResult, worth
+from clipdemo.sweep import Point, SweepConfig, SweepResult
+from clipdemo.worth import worth
 
 LOOKS = {"b": of_kind("base"), "c": of_kind("captions"), "l": of_kind("labels")}
 CLASSES = ("Cat", "Dog", "Eel")

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from clipdemo import sweep as sweeping
 from clipdemo.errors import BadSettings, TrainingError, WorkspaceError
 from clipdemo.experiment import both_modes
 from clipdemo.presets import configured
@@ -22,10 +21,8 @@ from clipdemo.records import MODES, RunConfig, SampleConfig
 from clipdemo.sampling import draw_sample
 from clipdemo.sweep import (
     MAX_EPOCHS,
-    Equivalent,
     Point,
     SweepConfig,
-    Worth,
     halvings,
     load_sweep,
     readable_sweeps,
@@ -33,10 +30,9 @@ from clipdemo.sweep import (
     runs_of,
     sweep,
     sweep_id,
-    worth,
-    worth_of,
 )
 from clipdemo.training.runs import load_run, run_id, settle
+from clipdemo.worth import RESAMPLES, Equivalent, Worth, worth, worth_of
 from tests.training.test_loop import small_base
 
 INF = math.inf
@@ -633,4 +629,4 @@ def test_nothing_heavy_is_imported_to_read_a_sweep():
 
 
 def test_the_default_number_of_resamples_holds_both_ends_of_an_interval():
-    assert sweeping.RESAMPLES * 0.025 >= 50
+    assert RESAMPLES * 0.025 >= 50

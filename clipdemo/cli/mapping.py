@@ -13,7 +13,7 @@ from clipdemo.records import percent
 from clipdemo.workspace import Workspace
 
 if TYPE_CHECKING:
-    from clipdemo.projection import SampleMap
+    from clipdemo.sample_map import SampleMap
 
 
 @app.command("map")
@@ -35,7 +35,8 @@ def map_(
     job: JobOption = None,
 ) -> None:
     """Lay out a sample's pictures and class sentences in two dimensions, for base and runs. Prints the map's id."""
-    from clipdemo.projection import MapSettings, sample_map
+    from clipdemo.projection import MapSettings
+    from clipdemo.sample_map import sample_map
     from clipdemo.sampling import load_sample
     from clipdemo.training.runs import load_run
 

@@ -69,7 +69,7 @@ def sweep(
 
 def print_sweep(result: SweepResult) -> None:
     """Both curves as a table, and the answer in a sentence."""
-    from clipdemo.sweep import worth
+    from clipdemo.worth import worth
 
     base = f"; base {percent(result.base.top1)}" if result.base else ""
     n = f"{result.base.n:,} test pictures of {result.sample}" if result.base else result.sample

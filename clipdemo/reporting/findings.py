@@ -18,9 +18,10 @@ from clipdemo.interpolation import Interpolation, find_interpolation
 from clipdemo.leaderboard import Leaderboard, bases_of, calibrations, leaderboard, per_class
 from clipdemo.records import Comparison, Evaluation, RunResult, Step
 from clipdemo.sampling import Sample, load_sample
-from clipdemo.sweep import SweepResult, Worth, readable_sweeps, worth
+from clipdemo.sweep import SweepResult, readable_sweeps
 from clipdemo.training.runs import Run, load_run
 from clipdemo.workspace import Workspace
+from clipdemo.worth import Worth, worth
 
 _DAMAGED = (ClipDemoError, OSError, KeyError, TypeError, ValueError)  # of files that a report can do without
 

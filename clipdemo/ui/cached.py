@@ -30,10 +30,11 @@ from clipdemo.progress import finish
 from clipdemo.quota import Usage
 from clipdemo.records import MODES, Comparison, Evaluation, Mode, RunConfig, Split, Step
 from clipdemo.sampling import Sample, load_sample
-from clipdemo.sweep import SweepResult, Worth
-from clipdemo.sweep import worth as worth_of_sweep
+from clipdemo.sweep import SweepResult
 from clipdemo.training.runs import Run, load_run, readable_runs, run_id
 from clipdemo.workspace import Workspace
+from clipdemo.worth import Worth
+from clipdemo.worth import worth as worth_of_sweep
 
 if TYPE_CHECKING:
     from clipdemo.classify import Classifier

@@ -62,5 +62,9 @@ def enter(code: str) -> bool:
 
 
 def leave() -> None:
-    """Makes this session a visitor's again."""
+    """Makes this session a visitor's again. One that is signed in is sent away, and comes back without its cookie."""
     st.session_state.pop(state.TEACHER, None)
+    if signed_in():
+        st.logout()  # a rerun now would often overtake the message that sends the browser, which would keep its cookie
+    else:
+        st.rerun()

@@ -98,9 +98,6 @@ def _signing(by_code: bool, by_account: bool) -> None:
     if roles.is_teacher():
         if st.button("Be a visitor again", icon=":material/logout:"):
             roles.leave()
-            if roles.signed_in():
-                st.logout()
-            st.rerun()
         return
     if by_account and st.button("Sign in", icon=":material/login:"):
         try:
@@ -117,5 +114,7 @@ def _signing(by_code: bool, by_account: bool) -> None:
                     st.error("This is not the code.", icon=":material/error:")
     if not (by_code or by_account):
         st.caption("Nobody can sign in: neither CLIPDEMO_TEACHER_CODE nor CLIPDEMO_TEACHERS is set on this server.")
-    if state.TEACHER not in st.session_state and by_account and roles.signed_in():
+    if roles.signed_in():
         st.error("This account is not on the list of teachers.", icon=":material/error:")
+        if st.button("Sign out", icon=":material/logout:"):
+            roles.leave()

@@ -4,8 +4,9 @@ from clipdemo.embeddings import model_id
 from clipdemo.models import open_model
 from clipdemo.neighbours import neighbourhood
 from clipdemo.progress import finish
-from clipdemo.projection import MapSettings, sample_map
+from clipdemo.projection import MapSettings
 from clipdemo.records import BUILT_IN_BASE, RunConfig
+from clipdemo.sample_map import sample_map
 from tests import workspace_factory as factory
 from tests.pages.reading import text_of
 

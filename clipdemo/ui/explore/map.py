@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from clipdemo import map_charts
-from clipdemo.projection import Map, MapSettings, find_map, in_words
+from clipdemo.projection import Map, MapSettings, in_words
+from clipdemo.sample_map import find_map
 from clipdemo.sampling import Sample
 from clipdemo.ui import acts, cached, roles, state, widgets
 from clipdemo.ui.explore.thumbnails import thumbnail
