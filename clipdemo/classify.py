@@ -389,6 +389,19 @@ def _unfamiliar(familiar: bool | None, own_labels: bool) -> str:
     return " None of these may be right: the dataset has no picture like this one."
 
 
+def doubt(classifier: Classifier) -> str:
+    """Why a picture is called unfamiliar, and how often that is wrong about pictures that do belong."""
+    rule = classifier.novelty
+    low, high = rule.false_alarms
+    whose = "the built-in dataset’s" if classifier.name == BUILT_IN_BASE else "the sample’s"
+    ways = "content, colours, texture and layout" if classifier.judge else "colours, texture and layout"
+    return (
+        f"In {ways}, the picture is further from all of {whose} {rule.learned:,} training pictures than 95 % of them "
+        f"are from each other. Of {rule.tested:,} more pictures, which do belong, this rule turned {rule.alarms:,} "
+        f"away ({percent(rule.alarms / max(1, rule.tested))}, 95 %: {percent(low)} to {percent(high)})."
+    )
+
+
 def _range(camp: Sequence[Answer]) -> str:
     chances = [answer.labels[0].probability for answer in camp]
     low, high = percent(min(chances), 0), percent(max(chances), 0)

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 from clipdemo.appearance import NOT_FOR_DIAGNOSIS
-from clipdemo.classify import Classifier, Result
+from clipdemo.classify import Classifier, Result, doubt
 from clipdemo.errors import BadSettings
 from clipdemo.examples import drawn_examples
 from clipdemo.gradio_app.disk import temporary
@@ -87,11 +87,11 @@ def _models(comparison: str | None) -> str:
 
 def shown(found: Result, classifier: Classifier) -> list[object]:
     """Values of the result, the sentence, the doubt, and the three components of each model's column."""
-    doubt = "⚠️ **None of these** may be right: the dataset has no picture like this one."
+    strange = found.familiar is False
     parts: list[object] = [
         found.plain(),
         f"### {plain(found.agreement)}",
-        gr.update(value=doubt, visible=found.familiar is False),
+        gr.update(value=f"⚠️ {doubt(classifier)}" if strange else "", visible=strange),
     ]
     looks = {model.id: model.look for model in classifier.models}
     answers = found.answers[:SHOWN_MODELS]

@@ -19,12 +19,13 @@ from clipdemo.classify import (
     answers_csv,
     batch_table,
     classified,
+    doubt,
     refused_csv,
     refused_table,
     typed,
 )
 from clipdemo.drop import Dropped, Given, Refused, read_drop
-from clipdemo.records import BUILT_IN_BASE, percent
+from clipdemo.records import percent
 from clipdemo.ui import cached, looked, roles, state, tables, widgets
 from clipdemo.workspace import Workspace
 
@@ -193,7 +194,7 @@ def refused(found: Classified) -> None:
 def _full(classifier: Classifier, result: Result, found: Classified, given: Sequence[Given]) -> None:
     st.subheader(widgets.plain(result.agreement), anchor=False)
     if result.familiar is False:
-        st.warning(_unfamiliar(classifier), icon=":material/help:")
+        st.warning(f"**None of these?** {doubt(classifier)}", icon=":material/help:")
     left, right = st.columns([1, 3], gap="medium")
     with left:
         st.image(found.thumbnails[result.name], width="stretch", alt="the picture")
@@ -207,20 +208,6 @@ def _full(classifier: Classifier, result: Result, found: Classified, given: Sequ
                 _bars(answer)
                 _reasons(answer)
     looked.draw(classifier, result, found.thumbnails[result.name], given)
-
-
-def _unfamiliar(classifier: Classifier) -> str:
-    """The rule, and how often it is wrong about pictures that do belong."""
-    rule = classifier.novelty
-    low, high = rule.false_alarms
-    whose = "the built-in dataset’s" if classifier.name == BUILT_IN_BASE else "the sample’s"
-    ways = "content, colours, texture and layout" if classifier.judge else "colours, texture and layout"
-    return (
-        f"**None of these?** In {ways}, the picture is further from all of {whose} {rule.learned:,} training pictures "
-        f"than 95 % of them are from each other. Of {rule.tested:,} more pictures, which do belong, this rule turned "
-        f"{rule.alarms:,} away "
-        f"({percent(rule.alarms / max(1, rule.tested))}, 95 %: {percent(low)} to {percent(high)})."
-    )
 
 
 def _bars(answer: Answer) -> None:
