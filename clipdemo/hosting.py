@@ -89,8 +89,12 @@ class Policy(Record):
             raise Forbidden(f"{size_bytes / 1e6:,.0f} MB were sent: this server takes at most {most} MB at once")
 
     def is_teacher(self, names: Mapping[str, object]) -> bool:
-        """Whether somebody signed in under one of the names that may; only a verified address counts as one."""
-        known = {str(names[key]).casefold() for key in ("preferred_username", "sub") if names.get(key)}
+        """Whether somebody signed in under one of the names that may; only a verified address counts as one.
+
+        What looks like an address and is called a name counts as neither: some providers let people choose it.
+        """
+        called = (str(names.get(key) or "").casefold() for key in ("preferred_username", "sub"))
+        known = {name for name in called if name and "@" not in name}
         if names.get("email") and names.get("email_verified") is True:
             known.add(str(names["email"]).casefold())
         return bool(self.teachers & known)

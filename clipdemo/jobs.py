@@ -151,7 +151,9 @@ def start(workspace: Workspace, job: Job, arguments: Sequence[str]) -> Job:
     """Starts the process of a job that has been created."""
     command = job.asked["command"]
     argv = [sys.executable, "-m", "clipdemo", command, *arguments, "--workspace", str(workspace.root), "--job", job.id]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "NO_COLOR": "1"}
+    paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    # an empty part would be the folder that the job is started from
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "NO_COLOR": "1"}
     with (job.folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment

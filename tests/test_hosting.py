@@ -114,6 +114,14 @@ def test_a_teacher_is_known_by_name_or_by_a_verified_address():
     assert not rules.is_teacher({"name": "ada"}) and not rules.is_teacher({})
 
 
+@pytest.mark.parametrize("claim", ["preferred_username", "sub"])
+def test_a_name_that_looks_like_an_address_is_none(claim):
+    """Some providers let people choose one, and ask nobody whether it is theirs."""
+    rules = Policy(hosted=True, teachers=frozenset({"ada", "ada@example.org"}))
+    assert not rules.is_teacher({claim: "ada@example.org"})
+    assert rules.is_teacher({claim: "ada@example.org", "email": "ada@example.org", "email_verified": True})
+
+
 def test_wrong_codes_are_counted_for_each_visitor_and_forgotten_after_a_while():
     now = [0.0]
     door, code = Door(lambda: now[0]), SecretStr("correct horse")

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +137,20 @@ def test_launch_runs_the_command_line_and_lists_newest_first(workspace):
     assert [j.id for j in list_jobs(workspace)] == [job.id, older.id]
     jobs.reap()
     assert jobs._children == []
+
+
+@pytest.mark.parametrize("given", [None, "", "/first", os.pathsep.join(["/first", "/second"])])
+def test_a_jobs_process_finds_the_program_first_and_then_what_its_parent_found(workspace, monkeypatch, given):
+    if given is None:
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+    else:
+        monkeypatch.setenv("PYTHONPATH", given)
+    started = {}
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda argv, **settings: started.update(settings["env"]))
+    monkeypatch.setattr(jobs, "_children", [])
+    jobs.start(workspace, create_job(workspace, "test", {}), [])
+    program = str(Path(jobs.__file__).resolve().parent.parent)
+    assert started["PYTHONPATH"].split(os.pathsep) == [program, *(given.split(os.pathsep) if given else [])]
 
 
 def test_an_unknown_job_is_named(workspace):

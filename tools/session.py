@@ -6,9 +6,10 @@ For tests that send what no browser would, and for classes of thirty on two core
 from __future__ import annotations
 
 import http.client
+import socket
 import uuid
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.Common_pb2 import FileUploaderState, UploadedFileInfo
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 SECONDS = 120.0  # that one run of a page may take
 
@@ -35,12 +36,21 @@ class Session:
     """One visitor's session. Widgets, texts, errors and exceptions are those of the last run of its page.
 
     `received` is called with every message as it came over the websocket, before anything is made of it.
+    `origin` is how browsers call the app where that is not `address`: this visitor comes as a proxy passes it on.
+    `cookies` are the browser's, by name.
     """
 
     def __init__(
-        self, address: str, page: str = "", query: str = "", received: Callable[[bytes], None] | None = None
+        self,
+        address: str,
+        page: str = "",
+        query: str = "",
+        received: Callable[[bytes], None] | None = None,
+        origin: str | None = None,
+        cookies: Mapping[str, str] | None = None,
     ) -> None:
         self.address, self.query, self.id = address, query, ""
+        self.redirect = ""  # where the last run sends the browser, such as to sign in
         self.widgets: list[Widget] = []
         self.texts: list[str] = []
         self.errors: list[str] = []  # red lines, which are among the texts as well
@@ -48,11 +58,8 @@ class Session:
         self._received = received or (lambda data: None)
         self.states: dict[str, WidgetState] = {}
         self._page = ""
-        where = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
         self._connection = ExitStack()
-        self._socket = self._connection.enter_context(
-            connect(where, subprotocols=["streamlit"], max_size=None, origin=address)
-        )
+        self._socket = self._connection.enter_context(_connected(address, origin or address, cookies or {}))
         self._begun = False
         self.open(page, query)
 
@@ -101,7 +108,7 @@ class Session:
         rerun.query_string, rerun.page_script_hash, rerun.page_name = self.query, self._page, page_name
         rerun.widget_states.widgets.extend(self.states.values())
         self._socket.send(message.SerializeToString())
-        self._begun = False
+        self._begun, self.redirect = False, ""
         ended = False
         while not ended:
             data = self._socket.recv(timeout=SECONDS)
@@ -124,6 +131,8 @@ class Session:
             self._page = message.navigation.page_script_hash
         elif kind == "page_info_changed":
             self.query = message.page_info_changed.query_string
+        elif kind == "auth_redirect":
+            self.redirect = message.auth_redirect.url
         elif kind == "delta" and message.delta.WhichOneof("type") == "new_element":
             self._note(message.delta.new_element)
         ended = kind == "script_finished" and message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY
@@ -152,3 +161,22 @@ class Session:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def cookie_header(cookies: Mapping[str, str]) -> str:
+    """Cookies as a browser sends them."""
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+
+def _connected(address: str, origin: str, cookies: Mapping[str, str]) -> AbstractContextManager[ClientConnection]:
+    """A websocket to `address`, opened as the page at `origin` opens it."""
+    inside, outside = urlsplit(address), urlsplit(origin)
+    token = cookies.get("_streamlit_xsrf")  # without it Streamlit believes no cookie: a page elsewhere cannot read it
+    return connect(
+        f"ws://{outside.netloc}/_stcore/stream",
+        sock=socket.create_connection((inside.hostname, inside.port or 80)),
+        subprotocols=["streamlit", *([token] if token else [])],
+        additional_headers={"Cookie": cookie_header(cookies)} if cookies else {},
+        origin=origin,
+        max_size=None,
+    )

@@ -19,12 +19,19 @@ def is_teacher() -> bool:
     """Whether this session knows the code, or is signed in as one of the teachers."""
     if st.session_state.get(state.TEACHER) is True:
         return True
-    return bool(signed_in()) and rules().is_teacher(st.user.to_dict())
+    return signed_in() and _for_this_app() and rules().is_teacher(st.user.to_dict())
 
 
 def signed_in() -> bool:
     """Whether this session is signed in by OpenID Connect, where the server is set up for that."""
     return bool(getattr(st.user, "is_logged_in", False))
+
+
+def _for_this_app() -> bool:
+    """Whether the provider's word is meant for this app. Authlib takes another's too, where `azp` says we asked."""
+    auth, audience = st.secrets["auth"], st.user.get("aud")
+    client = auth.get("default", auth)["client_id"]
+    return client in (audience if isinstance(audience, list) else [audience])
 
 
 def may(action: Action) -> bool:
