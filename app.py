@@ -31,15 +31,13 @@ app = st.App(
 )
 
 
-# What the pages import, the first one first, and what they import late
-READ_AHEAD = ("clipdemo.ui.home", "clipdemo.ui.compare", "scipy.optimize", "scipy.stats", "clipdemo.ui.explore",
-              "clipdemo.ui.train", "clipdemo.ui.data")  # fmt: skip
-
-
 def read_ahead() -> None:
-    """Imports it while the server and the browser start, not after."""
-    for name in READ_AHEAD:
-        importlib.import_module(name)
+    """Imports what the pages import, the first one first, while the server and the browser start, not after.
+
+    SciPy is left to the sections that use it: read ahead as well, it would make every first page wait.
+    """
+    for page in ("home", "compare", "explore", "train", "data"):
+        importlib.import_module(f"clipdemo.ui.{page}")
 
 
 threading.Thread(target=read_ahead, daemon=True).start()

@@ -350,3 +350,11 @@ def test_words_follow_holms_p(found, name, said):
 
 def test_one_picture_is_not_pictures():
     assert "on 1 picture (" in verdict(paired(0.0, -0.1, 0.1, 1.0), 1, "captions", "base")
+
+
+@pytest.mark.parametrize("fixed", [0, 1, 2, 5, 17, 60, 300])
+@pytest.mark.parametrize("broken", [0, 1, 2, 6, 17, 59, 400])
+def test_mcnemars_p_value_is_that_of_a_fair_coin(fixed, broken):
+    before, after = np.array([0] * fixed + [1] * broken + [1], bool), np.array([1] * fixed + [0] * broken + [1], bool)
+    expected = stats.binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1
+    assert paired_difference(before, after).p == pytest.approx(expected, rel=1e-9)
