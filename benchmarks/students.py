@@ -48,7 +48,7 @@ from clipdemo.training.runs import load_run
 from clipdemo.ui.data import matching
 from clipdemo.ui.explore.thumbnails import PICTURES
 from clipdemo.workspace import Workspace
-from tools.serving import served
+from tools.serving import process_of, served, used_by
 from tools.session import Session
 
 PICTURES_DRAWN = 816
@@ -389,15 +389,7 @@ class Server:
     def watch(self, over: threading.Event) -> None:
         """Looks until it is over."""
         while True:
-            family = [self.process, *self.process.children(recursive=True)]
-            memory = cpu = 0.0
-            for process in family:
-                try:
-                    memory += process.memory_info().rss
-                    times = process.cpu_times()
-                except psutil.NoSuchProcess:
-                    continue
-                cpu += times.user + times.system
+            memory, cpu = used_by(self.process)
             self.looks.append((time.monotonic(), memory, cpu, os.getloadavg()[0]))
             if over.wait(LOOK_SECONDS):
                 return
@@ -406,7 +398,7 @@ class Server:
 def _class(address: str, place: Place, students: int, minutes: float, seed: int, pace: float) -> dict[str, object]:
     log, secrets = Log(), secret_words(students, seed)
     pupils = [Student(number, secrets, address, place, log, seed, pace) for number in range(students)]
-    server = Server(next(p for p in psutil.Process().children(recursive=True) if "streamlit" in p.cmdline()))
+    server = Server(process_of(address))
     load_before, own_before = os.getloadavg()[0], time.process_time()
     over, begin = threading.Event(), time.monotonic()
     bell = begin + 60 * minutes

@@ -26,7 +26,7 @@ from clipdemo.models import BUILT_IN_FOLDER, Clip, open_model
 from clipdemo.novelty import MOST_PICTURES, MOST_REFERENCES, WAYS, Novelty, novelty_of, seen, thinned
 from clipdemo.pixels import sample_pixels
 from clipdemo.progress import Activity, Progress
-from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, Comparison, Evaluation, RunConfig, percent
+from clipdemo.records import BUILT_IN_BASE, DEFAULT_TEMPLATE, Comparison, Evaluation, RunConfig, Split, percent
 from clipdemo.sampling import Sample, load_sample
 from clipdemo.sources.bodyparts import BODY_PARTS
 from clipdemo.spreadsheets import harmless
@@ -161,10 +161,10 @@ def open_classifier(
         model = yield from _opened(evaluation, look, sample, workspace, open)
         model.class_vectors(classes)
         models.append(model)
-    judge = next((m for m, e in zip(models, comparison.models, strict=True) if e.run is None), None)
+    untuned = ((m, e.base) for m, e in zip(models, comparison.models, strict=True) if e.run is None)
+    judge, base = next(untuned, (None, None))
     novelty = None
     if sample is not None:
-        base = comparison.models[models.index(judge)].base if judge else None
         novelty = yield from _novelty((judge or models[0]).clip, base, sample, workspace)
     yield Progress(stage=_STAGE, done=len(models), total=len(models), note="ready")
     return Classifier(comparison.id, classes, tuple(models), novelty, judge.id if judge else "")
@@ -207,22 +207,26 @@ def _built_in_novelty() -> Novelty:
 def _novelty(clip: Clip, base: str | None, sample: Sample, workspace: Workspace) -> Activity[Novelty | None]:
     """The sample's rule, at the picture size of `clip`; with content where that is the untuned `base`."""
     pixels = yield from sample_pixels(sample, clip.image_size, workspace)
-    parts, groups = [], []
-    for splits in (("train",), ("validation", "test")):
-        rows, content = [], []
+
+    def see(*splits: Split) -> Activity[tuple[dict[str, np.ndarray], list[str]]]:
+        """Pictures of these splits in all ways, and their cases."""
+        tables, content = [], []
         for split in splits:
             table = sample.rows(split)
             places = thinned(len(table), MOST_PICTURES)
-            rows.append(table.index.to_numpy()[places])
-            groups += table["group"].iloc[places].tolist() if split == "train" else []
+            tables.append(table.iloc[places])
             if base:
                 features = yield from image_embeddings(clip, model_id(None, base), sample, split, workspace, _STAGE)
                 content.append(features[places])
-        chosen = np.concatenate(rows)
+        chosen = pd.concat(tables)
         yield Progress(stage=_STAGE, done=0, total=len(chosen), note=f"looking at {len(chosen):,} pictures")
-        parts.append(seen(pixels[chosen], np.concatenate(content) if base else None))
+        found = seen(pixels[chosen.index.to_numpy()], np.concatenate(content) if base else None)
+        return found, chosen["group"].tolist()
+
+    train, groups = yield from see("train")
+    held_out, _ = yield from see("validation", "test")
     try:
-        return novelty_of(*parts, groups)
+        return novelty_of(train, held_out, groups)
     except BadSettings:  # pictures of a single case
         return None
 

@@ -159,21 +159,18 @@ def visitor(address: str | None, forwarded: str | None) -> str:
     `forwarded` is the header X-Forwarded-For. It is believed only of a connection from a private address, and only its
     last public address, which the nearest proxy has written: what stands before may be made up by the visitor.
     """
-    if not _private(address):
+    nearest = _ip(address)
+    if nearest is None or not nearest.is_private:
         return address or "unknown"
-    heard = [part.strip() for part in (forwarded or "").split(",")]
-    return next((one for one in reversed(heard) if _is_address(one) and not _private(one)), address or "unknown")
+    heard = [found for part in (forwarded or "").split(",") if (found := _ip(part.strip())) and not found.is_private]
+    return str(heard[-1]) if heard else str(address)
 
 
-def _is_address(text: str) -> bool:
+def _ip(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return bool(ipaddress.ip_address(text))
+        return ipaddress.ip_address(text or "")
     except ValueError:
-        return False
-
-
-def _private(address: str | None) -> bool:
-    return address is not None and _is_address(address) and ipaddress.ip_address(address).is_private
+        return None
 
 
 class Door:

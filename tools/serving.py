@@ -10,9 +10,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,6 +69,22 @@ def chromium() -> str | None:
     """The path of an installed Chromium, or None."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def process_of(address: str) -> psutil.Process:
+    """The server of this address, which this process has started."""
+    port = address.rpartition(":")[2]
+    return next(one for one in psutil.Process().children(recursive=True) if port in one.cmdline())
+
+
+def used_by(process: psutil.Process) -> tuple[int, float]:
+    """Bytes of memory and seconds of CPU of a process and all that it has started, now."""
+    memory, seconds = 0, 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # ended in the meantime
+            held, times = one.memory_info().rss, one.cpu_times()
+            memory, seconds = memory + held, seconds + times.user + times.system
+    return memory, seconds
 
 
 def launch(playwright: Playwright) -> Browser:

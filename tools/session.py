@@ -121,12 +121,8 @@ class Session:
         if kind == "new_session":
             self._begun = True
             self.id = message.new_session.initialize.session_id or self.id
-            self.widgets, self.texts, self.errors, self.exceptions = (
-                [],
-                [],
-                [],
-                [],
-            )  # a run that another one follows at once
+            self.widgets, self.texts = [], []  # of a run that another one follows at once
+            self.errors, self.exceptions = [], []
         elif kind == "navigation":
             self._page = message.navigation.page_script_hash
         elif kind == "page_info_changed":

@@ -7,7 +7,6 @@ import re
 import threading
 from contextlib import contextmanager
 
-import psutil
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
@@ -21,7 +20,7 @@ from tests import workspace_factory as factory
 from tests.fuzz import png, zip_of
 from tests.picture_fuzz import packed, whole_pictures
 from tests.test_drop import hostile_drop
-from tools.serving import served, settled
+from tools.serving import process_of, served, settled, used_by
 
 pytestmark = pytest.mark.browser
 MIXED = int(os.environ.get("CLIPDEMO_MIXED_FILES", "120"))  # of the 500 there are
@@ -91,18 +90,11 @@ def listing(folder):
 @contextmanager
 def watched(server):
     """The most bytes that a server and its helpers have had together since the block began, as a list of one."""
-    port, done, most = server.rpartition(":")[2], threading.Event(), [0]
-    process = next(one for one in psutil.Process().children(recursive=True) if port in one.cmdline())
-
-    def held(one):
-        try:
-            return one.memory_info().rss
-        except psutil.NoSuchProcess:
-            return 0
+    process, done, most = process_of(server), threading.Event(), [0]
 
     def watch():
         while not done.wait(0.05):
-            most[0] = max(most[0], sum(map(held, [process, *process.children(recursive=True)])))
+            most[0] = max(most[0], used_by(process)[0])
 
     thread = threading.Thread(target=watch)
     thread.start()
