@@ -371,6 +371,18 @@ def in_short(card: IndexCard) -> str:
     return f"{card.n:,} rows, {card.kind}: finds {found} of the ten nearest"
 
 
+def in_words(card: IndexCard, rows: str = "rows") -> str:
+    """How an index finds, for people who know its rows by this name: what is looked at, and how much of it is found."""
+    if card.kind == "exact":
+        return f"all {card.n:,} {rows} are compared with what is asked, so nothing is missed"
+    named = {rows if sort == "rows" else sort: value for sort, value in card.recall.items()}
+    recall = " and ".join(f"{100 * value:.1f} % (asked with {sort})" for sort, value in named.items())
+    how = f"{card.effort:,} of {list_count(card.n):,} lists of {rows} are looked through"
+    if card.kind == "hnsw":
+        how = f"a graph over {card.n:,} {rows} is walked, {card.effort:,} candidates at a time"
+    return f"{how}, which found {recall} of the ten nearest when it was measured, {card.probes:,} questions of a sort"
+
+
 def _empty_core(rows: np.ndarray, kind: Kind) -> faiss.Index:
     """FAISS's own index, trained on some of the rows, without any in it."""
     import faiss

@@ -16,14 +16,17 @@ from clipdemo.embeddings import (
     unit_rows,
 )
 from clipdemo.errors import BadSettings, ComparisonError, PictureError, SampleError
-from clipdemo.evaluation import distinct, ranks, retrieval_ranks
+from clipdemo.evaluation import COSINE_TIE, distinct, ranks, retrieval_ranks
 from clipdemo.images import encode_png
 from clipdemo.models import Clip, open_model
 from clipdemo.neighbours import (
     Neighbourhood,
+    affordable,
     allowed,
+    caption_ranks,
     is_ready,
     label_probabilities,
+    least_likely,
     most_moved,
     near_captions,
     near_labels,
@@ -211,6 +214,14 @@ def test_the_own_captions_rank_is_that_of_the_evaluation(space):
     assert ranked.caption_rank.max() > 0  # or all zeros would do
 
 
+def test_ranks_of_any_captions_count_all_that_reach_them(space):
+    vector = picture_vector(space, 3)
+    scores = unit_rows(space.texts.rows) @ vector
+    texts = np.arange(len(space.captions))
+    expected = [int((scores >= scores[text] - COSINE_TIE).sum()) - 1 for text in texts]
+    assert caption_ranks(space, vector, texts).tolist() == expected
+
+
 def test_ranks_are_the_same_in_blocks(space, monkeypatch):
     whole = finish(own_caption_ranks(space, everything(space)))
     monkeypatch.setattr(neighbours, "_ROWS", 7)
@@ -395,3 +406,19 @@ def test_a_space_is_what_its_type_says(space):
     assert isinstance(space, Neighbourhood)
     assert near_captions(space, unit(0, 1)[0], 2)[0].rank == 0
     assert len(near_labels(space, unit(0, 1)[0], 2)) == 2
+
+
+def test_the_least_likely_classes_come_first_and_pictures_without_one_are_left_out(space):
+    places = np.arange(len(space.pictures))
+    found = least_likely(space, places)
+    expected = label_probabilities(space, places)
+    assert len(found) == np.isfinite(expected).sum()
+    assert found["probability"].is_monotonic_increasing
+    assert np.allclose(found["probability"], expected[found["place"]])
+
+
+def test_of_very_many_pictures_an_even_part_is_compared(space, monkeypatch):
+    places = np.arange(10, 50)
+    assert affordable(space, places) is places
+    monkeypatch.setattr(neighbours, "MOST_PAIRS", 5 * max(len(space.captions), len(space.pictures)))
+    assert affordable(space, places).tolist() == [10, 19, 29, 39, 49]

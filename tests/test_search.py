@@ -22,6 +22,7 @@ from clipdemo.search import (
     graph_bytes,
     graph_fits,
     in_short,
+    in_words,
     index_of,
     lists_pay,
     recall_at_10,
@@ -266,6 +267,16 @@ def test_an_index_says_in_a_line_what_it_finds():
         "10,000 rows, ivf: finds 98.8 % (rows), 98.1 % (captions) of the ten nearest"
     )
     assert in_short(card(kind="exact")) == "10,000 rows, exact"
+
+
+def test_an_index_says_to_people_how_it_finds():
+    large = {"n": 500_000, "recall": {"rows": 0.992, "captions": 0.98}, "probes": 256}
+    exact = in_words(card(kind="exact", **large), "pictures")
+    assert exact == "all 500,000 pictures are compared with what is asked, so nothing is missed"
+    lists = in_words(card(kind="ivf", effort=128, **large), "pictures")
+    assert "128 of 1,414 lists of pictures" in lists
+    assert "99.2 % (asked with pictures) and 98.0 % (asked with captions) of the ten nearest" in lists
+    assert "a graph over 500,000 pictures" in in_words(card(kind="hnsw", **large), "pictures")
 
 
 def test_progress_ends_with_all_rows(monkeypatch):

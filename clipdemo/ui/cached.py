@@ -6,7 +6,7 @@ import gc
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ from clipdemo.worth import worth as worth_of_sweep
 
 if TYPE_CHECKING:
     from clipdemo.classify import Classifier
-    from clipdemo.neighbours import Neighbourhood
+    from clipdemo.neighbours import Neighbourhood, StandOut
     from clipdemo.projection import Map, MapSettings
     from clipdemo.ui.explore.views import View
 
@@ -329,18 +329,27 @@ def _examples(root: str, comparison: str, count: int) -> dict[str, bytes]:
     return drawn_examples(Workspace(root), comparison, count)
 
 
-def stand_out(base: Neighbourhood, tuned: Neighbourhood, kind: Literal["moved", "worst"]) -> pd.DataFrame:
-    """Test pictures that fine-tuning moved most, or whose caption the tuned model finds worst."""
-    names = tuple(model.pictures.card.model_dump_json() for model in (base, tuned))
-    return _stand_out(names, kind, base, tuned)
+def stand_out(kind: StandOut, first: Neighbourhood, space: Neighbourhood, split: Split | None) -> pd.DataFrame:
+    """Pictures of a split (None: all), those that stand out most first, with the column `place`.
+
+    They moved most between the first model and this one, have the captions that this one finds worst, or the classes
+    that it finds least likely. Of very large samples an even part is compared, see `neighbours.affordable`.
+    """
+    names = tuple(model.pictures.card.model_dump_json() for model in (first, space))
+    return _stand_out(names, kind, split, first, space)
 
 
-@st.cache_data(max_entries=32, show_spinner="Comparing neighbours…")
-def _stand_out(names: tuple[str, str], kind: str, _base: Neighbourhood, _tuned: Neighbourhood) -> pd.DataFrame:
-    from clipdemo.neighbours import most_moved, worst_matched
+@st.cache_data(max_entries=64, show_spinner="Comparing neighbours…")
+def _stand_out(
+    names: tuple[str, str], kind: StandOut, split: Split | None, _first: Neighbourhood, _space: Neighbourhood
+) -> pd.DataFrame:
+    from clipdemo.neighbours import affordable, least_likely, most_moved, worst_matched
 
-    places = _base.sample.rows("test").index.to_numpy()
-    return finish(most_moved(_base, _tuned, places) if kind == "moved" else worst_matched(_tuned, places))
+    rows = _space.sample.rows(split) if split else _space.sample.manifest
+    places = affordable(_space, rows.index.to_numpy())
+    if kind == "unlikely":
+        return least_likely(_space, places)
+    return finish(most_moved(_first, _space, places) if kind == "moved" else worst_matched(_space, places))
 
 
 def pca_map(views: Sequence[View], settings: MapSettings) -> Map:

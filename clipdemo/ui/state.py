@@ -18,7 +18,7 @@ View = Literal[  # what somebody looks at of these; rides in the address where i
     "section", "page", "class", "classes", "split", "splits", "modality", "words", "order", "of", "cell",
     "without_marked", "before", "after", "temperature", "sentences", "wordings", "on_test", "sweep", "mix", "share",
     "models", "answers", "picture", "map", "about", "shown", "colours", "labels", "sentence",
-    "captions_run", "labels_run", "run", "looked",
+    "captions_run", "labels_run", "run", "looked", "among",
 ]  # fmt: skip
 Page = Literal["home", "data", "train", "compare", "explore", "classify", "share"]
 
@@ -41,6 +41,7 @@ BAR, CELL, CLICKS = "classes_bar", "confusion_cell", "clicks"  # what was clicke
 SENTENCES = "sentences"
 WAY = "explore_way"
 PICTURE = "explore_picture"  # the id of the picture that Explore looks at
+TRAIL = "explore_trail"  # ids of those that led there, by clicks on neighbours
 
 PICTURES_FROM = "pictures_from"
 EXAMPLE, ANSWERS = "classify_example", "classify_answers"

@@ -24,6 +24,20 @@ def indexed(workspace, sample):
     return sample
 
 
+@pytest.fixture
+def both(workspace, sample, indexed):
+    """The sample and a run on labels, both looked through."""
+    run = factory.make_real_run(workspace, sample, RunConfig(mode="labels"))
+    clip = open_model(BUILT_IN_BASE, run.weights)
+    finish(neighbourhood(clip, model_id(run, BUILT_IN_BASE), sample, workspace))
+    return sample, run
+
+
+def steps_on(app):
+    """The lines under pictures, which go on to them."""
+    return [b for b in app.button if b.key and b.key.startswith("on to ")]
+
+
 def button(app, label):
     return next(b for b in app.button if b.label == label)
 
@@ -76,8 +90,92 @@ def test_words_find_pictures(open_page, indexed):
     app.segmented_control[0].set_value("words").run()
     next(t for t in app.text_input if t.label == "Words").set_value("a bright disc").run()
     assert not app.exception and not app.error
-    scores = [float(caption.value.split()[0]) for caption in app.caption if caption.value[:2] in ("0.", "-0")]
+    scores = [float(step.label.split()[0]) for step in steps_on(app)]
     assert len(scores) == 8 and scores == sorted(scores, reverse=True)
+    assert "all 60 pictures are compared" in text_of(app)
+
+
+def test_a_class_is_a_sentence_to_begin_with(open_page, indexed):
+    app = open_page("explore", section="words")
+    button(app, "Eye").click().run()
+    assert not app.exception and len(steps_on(app)) == 8
+    assert app.query_params["words"] == "A medical image of eye"
+
+
+def test_a_click_on_a_neighbour_goes_on_from_it_and_back_again(open_page, indexed):
+    app = open_page("explore", order="worst base")
+    first = app.query_params["picture"]
+    step = steps_on(app)[0]
+    followed = step.key.split()[-1]
+    step.click().run()
+    assert not app.exception and app.query_params["picture"] == followed != first
+    second = steps_on(app)[0]
+    second.click().run()
+    button(app, "Back").click().run()
+    assert app.query_params["picture"] == followed
+    button(app, "Back").click().run()
+    assert app.query_params["picture"] == first
+    assert not any(b.label == "Back" for b in app.button)
+
+
+def test_a_picture_outside_of_the_list_is_shown_and_next_leads_into_the_list(open_page, indexed):
+    name = indexed.rows("train")["id"].iloc[3]
+    app = open_page("explore", picture=name)  # the list is of test pictures
+    assert app.query_params["picture"] == name
+    assert "Not one of the 12 pictures chosen above" in text_of(app)
+    button(app, "Next").click().run()
+    assert app.query_params["picture"] == indexed.rows("test")["id"].iloc[0]
+
+
+def test_another_list_begins_with_its_first_picture(open_page, indexed):
+    app = open_page("explore", picture=indexed.rows("test")["id"].iloc[5])
+    split = next(c for c in app.segmented_control if c.label == "Split")
+    split.set_value("train").run()
+    assert app.query_params["picture"] == indexed.rows("train")["id"].iloc[0]
+
+
+def test_words_lead_to_a_picture(open_page, indexed):
+    app = open_page("explore", section="words", words="a bright disc")
+    step = steps_on(app)[2]
+    step.click().run()
+    assert app.query_params["picture"] == step.key.split()[-1]
+    assert "section" not in app.query_params and "Its own caption is number" in text_of(app)
+
+
+@pytest.mark.parametrize("kind", ["moved", "worst", "unlikely"])
+@pytest.mark.parametrize("split", ["test", "train", "all"])
+def test_every_order_is_there_for_every_split(open_page, both, kind, split):
+    sample, run = both
+    app = open_page("explore", order=f"{kind} {run.id}", split=split)
+    assert not app.exception and not app.error
+    n = len(sample.manifest) if split == "all" else len(sample.rows(split))
+    assert f"1 of {n} pictures" in text_of(app)
+    why = {
+        "moved": "of its ten nearest pictures are others",
+        "worst": "captions before its own",
+        "unlikely": "gives its",
+    }
+    assert why[kind] in text_of(app)
+
+
+def test_what_moved_is_told_beside_the_first_model(open_page, both):
+    app = open_page("explore")
+    text = text_of(app)
+    assert text.count("(was ") == 8  # three labels and five captions of the second model
+    assert "Base: " in text and "are not among those of Base" in text
+
+
+def test_neighbours_are_looked_for_among_what_is_chosen(open_page, indexed):
+    app = open_page("explore")
+    next(c for c in app.segmented_control if c.label == "Only splits").set_value(["validation"]).run()
+    found = [step.key.split()[-1] for step in steps_on(app)]
+    assert found and set(found) <= set(indexed.rows("validation")["id"])
+    answers = next(c for c in app.segmented_control if c.label == "That the model gets")
+    answers.set_value("right").run()
+    right = [step.key.split()[-1] for step in steps_on(app)]
+    answers.set_value("wrong").run()
+    wrong = [step.key.split()[-1] for step in steps_on(app)]
+    assert not app.exception and not set(right) & set(wrong)
 
 
 def test_a_broken_picture_of_ones_own_is_one_line(open_page, indexed):

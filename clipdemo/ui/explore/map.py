@@ -163,7 +163,10 @@ def _brushed(sample: Sample, rows: Sequence[int], key: str) -> None:
     with st.grid(8, min_column_width=110, gap="xsmall") as grid:
         for row in chosen.iloc[start : start + _PAGE].itertuples():
             with grid.cell(), st.container(gap="xxsmall"):
-                thumbnail(sample, row.image, widgets.plain(row.label or row.split), f"{row.label}: {row.caption}")
+                thumbnail(
+                    sample, row.image, widgets.plain(row.label or row.split), f"{row.label}: {row.caption}",
+                    row.id, f"brushed {row.id}",
+                )  # fmt: skip
     if pages > 1:
         with st.container(horizontal=True, horizontal_alignment="center"):
             st.pagination(pages, key=at, max_visible_pages=5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,111 +9,91 @@ import streamlit as st
 
 from clipdemo.neighbours import (
     NearText,
+    PictureTexts,
     allowed,
+    caption_ranks,
     image_vector,
     near_captions,
     near_labels,
     near_pictures,
+    picture_vector,
     pictures_of_picture,
     pictures_of_text,
     texts_of_picture,
 )
+from clipdemo.prompts import prompts_of
 from clipdemo.records import SPLITS
 from clipdemo.sampling import Sample
+from clipdemo.search import in_words
 from clipdemo.ui import cached, state, tables, widgets
 from clipdemo.ui.explore.thumbnails import PICTURES, rows_of_pictures
 from clipdemo.ui.explore.views import View
+from clipdemo.ui.explore.walk import walk
 
 _TEXTS = 5  # shown a model
 _MOST_CHARACTERS = 500
-_ORDERS = {"any": "the sample’s order", "moved": "most moved by fine-tuning", "worst": "worst matched captions"}
-
-
-def to_words(sample: Sample, views: Sequence[View]) -> None:
-    """Any words, and each model's nearest pictures."""
-    words = st.text_input(
-        "Words", placeholder="such as: fracture of the ankle", max_chars=_MOST_CHARACTERS,
-        key=state.text("words", _MOST_CHARACTERS),
-    )  # fmt: skip
-    if words.strip():
-        mask = _mask(sample, views[0])
-        rows_of_pictures(sample, views, [pictures_of_text(v.space, words, PICTURES, mask) for v in views])
-
-
-def _mask(sample: Sample, view: View) -> np.ndarray | None:
-    """Which pictures may be found, by class and split; None where all may."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        classes = st.multiselect("Only classes", sample.classes, key=state.some_of("classes", sample.classes))
-        splits = st.segmented_control(
-            "Only splits", SPLITS, selection_mode="multi", key=state.some_of("splits", SPLITS)
-        )
-    return allowed(view.space, classes, splits) if classes or splits else None
 
 
 def to_a_picture(sample: Sample, views: Sequence[View]) -> None:
     """A picture of the sample beside its nearest texts and pictures, with the way to the next one."""
-    places = _places(sample, views)
-    if not len(places):
-        st.info("No picture fits all of these.", icon=":material/search_off:")
+    if (place := walk(sample, views)) is None:
         return
-    place = _step(sample, places)
     row = sample.manifest.iloc[place]
+    alt = f"{row['label']}: {row['caption']}"
     left, right = st.columns([1, 3], gap="medium")
     with left:
-        st.image(sample.picture(row["image"]), width="stretch", alt=f"{row['label']}: {row['caption']}")
+        st.image(sample.picture(row["image"]), width="stretch", alt=alt)
         st.markdown(f"**{widgets.plain(row['label'] or '–')}** :gray[· {row['split']} · {widgets.plain(row['id'])}]")
         st.caption(widgets.plain(row["caption"]))
+    texts = [texts_of_picture(view.space, place, _TEXTS) for view in views]
     with right, st.grid(len(views), min_column_width=230, gap="small") as grid:
-        for view in views:
+        for view, found in zip(views, texts, strict=True):
             with grid.cell(), st.container(border=True, height="stretch"):
-                _texts(view, place)
+                st.markdown(f"**{tables.signed(view.look)}**")
+                _texts_of_picture(view, found, views[0], texts[0], place)
     st.subheader("Nearest pictures", anchor=False)
-    found = [pictures_of_picture(v.space, place, PICTURES) for v in views]
+    small, masks = st.columns([1, 7], vertical_alignment="bottom")
+    with small:
+        st.image(sample.picture(row["image"]), width=96, alt=alt)  # it is out of sight where one follows neighbours
+    with masks:
+        allowed_here = _masks(sample, views)
+    found = [pictures_of_picture(v.space, place, PICTURES, m) for v, m in zip(views, allowed_here, strict=True)]
+    rows_of_pictures(sample, views, found, str(row["label"] or ""))
+    _how(views)
+
+
+def to_words(sample: Sample, views: Sequence[View]) -> None:
+    """Any words, and each model's nearest pictures."""
+    key = state.text("words", _MOST_CHARACTERS)
+    words = st.text_input("Words", placeholder="such as: fracture of the ankle", max_chars=_MOST_CHARACTERS, key=key)
+    if not words.strip():
+        _suggestions(sample, key)
+        return
+    masks = _masks(sample, views)
+    found = [pictures_of_text(v.space, words, PICTURES, mask) for v, mask in zip(views, masks, strict=True)]
     rows_of_pictures(sample, views, found)
+    _how(views, ("pictures",))
 
 
-def _places(sample: Sample, views: Sequence[View]) -> np.ndarray:
-    """Places of the pictures to go through, in the order asked for."""
-    tuned = [view for view in views if view.run]
-    orders = [name for name in _ORDERS if name == "any" or (tuned and (name == "moved" or "captions" in sample.texts))]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        order = st.selectbox("Go by", orders, format_func=_ORDERS.get, width=270, key=state.one_of("order", orders))
-        labels, splits = ["All classes", *sample.classes], ["all", *SPLITS]
-        label = st.selectbox("Class", labels, width=220, key=state.one_of("class", labels))
-        split = st.segmented_control("Split", splits, required=True, key=state.one_of("split", splits, "test"))
-        answers = ["either", "right", "wrong"] if sample.classes else ["either"]
-        right = st.segmented_control("First model is", answers, required=True, key=state.one_of("answers", answers))
-    classes = () if label == "All classes" else (label,)
-    mask = allowed(
-        views[0].space, classes, () if split == "all" else (split,), None if right == "either" else right == "right"
-    )
-    if order == "any":
-        return np.flatnonzero(mask)
-    ordered = cached.stand_out(views[0].space, tuned[-1].space, order)["place"].to_numpy()
-    return ordered[mask[ordered]]
+def _suggestions(sample: Sample, key: str) -> None:
+    """Sentences of the sample's classes, to begin with."""
 
+    def write(sentence: str) -> None:
+        st.session_state[key] = sentence
 
-def _step(sample: Sample, places: np.ndarray) -> int:
-    """The place looked at, with the buttons that go on from it; it rides in the address."""
-    names = sample.manifest["id"].iloc[places].astype(str).tolist()
-    now = names.index(st.session_state[state.one_of("picture", names, key=state.PICTURE)])
-
-    def go(to: int) -> None:
-        st.session_state[state.PICTURE] = names[to % len(names)]
-
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Previous", icon=":material/arrow_back:", on_click=go, args=(now - 1,))
-        st.button("Next", icon=":material/arrow_forward:", on_click=go, args=(now + 1,))
-        st.button("Random", icon=":material/casino:", on_click=go, args=(random.randrange(len(places)),))
-        st.caption(f"{now + 1:,} of {len(places):,} pictures")
-    state.show_in_address("picture", names[now])  # the first one too: a link names its picture
-    return int(places[now])
+    if sample.classes:
+        st.caption("Write anything, or begin with a class:")
+        with st.container(horizontal=True, gap="xsmall"):
+            for label in sample.classes[:12]:
+                sentence = prompts_of(label)[0][:_MOST_CHARACTERS]
+                st.button(widgets.plain(label), key=f"words {label}", on_click=write, args=(sentence,))
 
 
 def to_an_upload(sample: Sample, views: Sequence[View]) -> None:
     """A picture of the visitor's beside its nearest texts and pictures."""
     upload = st.file_uploader("Any picture", max_upload_size=20, help="It stays in memory and is not kept.")
     if upload is None:
+        st.caption("It is looked at in memory, and kept nowhere.")
         return
     data, name = upload.getvalue(), upload.name
     vectors = [image_vector(view.space.clip, data, name) for view in views]
@@ -127,29 +106,88 @@ def to_an_upload(sample: Sample, views: Sequence[View]) -> None:
                 st.markdown(f"**{tables.signed(view.look)}**")
                 _list("Labels", near_labels(view.space, vector, 3))
                 _list("Captions", near_captions(view.space, vector, _TEXTS))
-    rows_of_pictures(sample, views, [near_pictures(v.space, x, PICTURES) for v, x in zip(views, vectors, strict=True)])
+    st.subheader("Nearest pictures", anchor=False)
+    masks = _masks(sample, views)
+    found = [near_pictures(v.space, x, PICTURES, m) for v, x, m in zip(views, vectors, masks, strict=True)]
+    rows_of_pictures(sample, views, found)
+    _how(views)
+
+
+def _masks(sample: Sample, views: Sequence[View]) -> list[np.ndarray | None]:
+    """Which pictures each model may find, by class, split and whether it gets them right; None where all may."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        classes: list[str] = []
+        if sample.classes:
+            key = state.some_of("classes", sample.classes)
+            classes = st.multiselect("Only classes", sample.classes, key=key, width=330, placeholder="all classes")
+        key = state.some_of("splits", SPLITS)
+        splits = st.segmented_control("Only splits", SPLITS, selection_mode="multi", key=key)
+        answers = ["either", "right", "wrong"] if sample.classes else ["either"]
+        key = state.one_of("among", answers)
+        right = st.segmented_control("That the model gets", answers, required=True, key=key)
+    if not (classes or splits or right != "either"):
+        return [None] * len(views)
+    wanted = None if right == "either" else right == "right"
+    return [allowed(view.space, classes, splits, wanted) for view in views]
 
 
 # ---- what is shown
 
 
-def _texts(view: View, place: int) -> None:
-    """The nearest labels and captions of a picture of the sample, its own marked, and where its own caption stands."""
-    found = texts_of_picture(view.space, place, _TEXTS)
-    st.markdown(f"**{tables.signed(view.look)}**")
-    _list("Labels", found.labels[:3])
-    _list("Captions", found.captions)
+def _texts_of_picture(view: View, found: PictureTexts, first: View, first_found: PictureTexts, place: int) -> None:
+    """The nearest labels and captions, the picture's own marked, and where the first model has each of them."""
+    before: list[int] | None = None
+    labels_before: dict[int, int] = {}
+    if view is not first:
+        vector = picture_vector(first.space, place)
+        if found.captions:
+            before = caption_ranks(first.space, vector, np.array([near.place for near in found.captions])).tolist()
+        labels = near_labels(first.space, vector, len(first.space.classes))
+        labels_before = {near.place: near.rank for near in labels}
+    top = found.labels[:3]
+    _list("Labels", top, [labels_before[near.place] for near in top] if labels_before else None)
+    if found.own_label and found.own_label not in top:
+        _own("Its label", found.own_label, first_found.own_label, len(view.space.classes), view, first)
+    _list("Captions", found.captions, before)
     if found.own:
-        st.caption(f"Its own caption is number {found.own.rank + 1:,} of {len(view.space.captions):,}.")
+        _own("Its own caption", found.own, first_found.own, len(view.space.captions), view, first)
 
 
-def _list(title: str, texts: Sequence[NearText]) -> None:
+def _own(what: str, own: NearText, before: NearText, total: int, view: View, first: View) -> None:
+    """Where a picture's own text stands, and where the first model has it."""
+    moved = ""
+    if view is not first:
+        sign = ":green[▲]" if own.rank < before.rank else ":red[▼]" if own.rank > before.rank else "="
+        moved = f" {sign} {widgets.plain(first.look.title)}: {before.rank + 1:,}"
+    st.caption(f"{what} is number {own.rank + 1:,} of {total:,}.{moved}")
+
+
+def _list(title: str, texts: Sequence[NearText], before: Sequence[int] | None = None) -> None:
+    """Texts with their scores, best first; `before` are their ranks in the first model."""
     if not texts:
         return
     st.caption(title)
     lines = []
-    for near in texts:
+    for place, near in enumerate(texts):
         own = ":green[:material/check_circle:] " if near.own else ""
         text = widgets.plain(widgets.shortened(near.text, 80))
-        lines.append(f"- {own}{f'**{text}**' if near.own else text} :gray[{near.score:.2f}]")
+        was = "" if before is None else f" (was {before[place] + 1:,})"
+        lines.append(f"- {own}{f'**{text}**' if near.own else text} :gray[{near.score:.2f}{was}]")
     st.markdown("\n".join(lines))
+
+
+def _how(views: Sequence[View], what: Sequence[str] = ("pictures", "captions")) -> None:
+    """How neighbours were found, and how many of the true ones an index finds."""
+    with st.expander("How these were found", icon=":material/info:"):
+        st.markdown(
+            "Scores are cosines between embeddings. They mean nothing beside those of another model, whose space is "
+            "its own: compare places in the lists, not numbers. “Was” is a text’s number in the first model’s list. "
+            "Click the line under a picture to go on from there."
+        )
+        said: dict[str, list[str]] = {}
+        for view in views:
+            for kind in what:
+                index = view.space.pictures if kind == "pictures" else view.space.texts
+                if index is not None:
+                    said.setdefault(in_words(index.card, kind), []).append(tables.signed(view.look))
+        st.markdown("\n".join(f"- {', '.join(of)}: {line}." for line, of in said.items()))
