@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from clipdemo.errors import PictureError
 
@@ -367,6 +367,18 @@ def fit_square(image: Image.Image, size: int) -> np.ndarray:
         image = image.resize(scaled, Image.Resampling.BICUBIC)
     left, top = round((scaled[0] - size) / 2), round((scaled[1] - size) / 2)
     return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def thumbnail(data: bytes, pixels: int, name: str = "picture") -> bytes:
+    """The whole picture as a JPEG file, in a black square of at most so many pixels a side; never enlarged.
+
+    Raises `PictureError`.
+    """
+    image = decode(data, name)
+    side = min(pixels, max(image.size))
+    buffer = io.BytesIO()
+    ImageOps.pad(image, (side, side), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def pixel_hash(image: Image.Image) -> str:

@@ -112,12 +112,17 @@ def _some(rows: np.ndarray) -> np.ndarray:
     return unit_rows(rows[np.linspace(0, len(rows) - 1, min(PROBES, len(rows))).astype(np.int64)])
 
 
-def is_ready(clip: Clip, model: str, sample: Sample, workspace: Workspace) -> bool:
-    """Whether `neighbourhood` has nothing to make, or only to mend."""
+def index_names(clip: Clip, model: str, sample: Sample) -> list[str]:
+    """What the indexes of a sample are called, as one model sees it. Reads all captions."""
     names = [embeddings_id(model, clip, sample, "all")]
     if "captions" in sample.texts:
         names.append(texts_id(model, clip, distinct(sample.manifest["caption"].tolist())[0]))
-    return all(workspace.folder("indexes", name).is_dir() for name in names)
+    return names
+
+
+def is_ready(clip: Clip, model: str, sample: Sample, workspace: Workspace) -> bool:
+    """Whether `neighbourhood` has nothing to make, or only to mend."""
+    return all(workspace.folder("indexes", name).is_dir() for name in index_names(clip, model, sample))
 
 
 # ---- what is asked with
@@ -234,7 +239,7 @@ def near_pictures(
     """The sample's pictures nearest to a vector, best first; `mask` is bool (n,), as `allowed` gives it."""
     scores, found = space.pictures.search(vector[None], k, mask)
     columns = ["id", "label", "caption", "split", "image"]
-    rows = space.sample.manifest.iloc[found[0]][columns].to_dict("records")
+    rows = space.sample.manifest[columns].iloc[found[0]].to_dict("records")
     return [
         NearPicture(place=int(place), score=float(score), **row)
         for place, score, row in zip(found[0], scores[0], rows, strict=True)

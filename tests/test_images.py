@@ -29,6 +29,7 @@ from clipdemo.images import (
     fit_square,
     pixel_hash,
     storable,
+    thumbnail,
 )
 from tests.picture_fuzz import packed, png_chunk, raw_png, whole_pictures, with_chunk
 from tests.tiny_source import blotches
@@ -502,3 +503,18 @@ def test_seen_pictures_equal_the_slow_search():
             seen.add(str(i), pixels, difference_hash(image))
             kept.append((str(i), pixels, bits))
     assert min(answers.values()) > 10
+
+
+@pytest.mark.parametrize(("size", "pixels", "side"), [((300, 100), 120, 120), ((60, 90), 120, 90), ((50, 50), 20, 20)])
+def test_a_thumbnail_shows_the_whole_picture_in_a_black_square_and_is_never_larger(size, pixels, side):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "white").save(buffer, "PNG")
+    small = decode(thumbnail(buffer.getvalue(), pixels))
+    assert small.size == (side, side)
+    white = (np.asarray(small)[..., 0] > 128).mean()
+    assert white == pytest.approx(min(size) / max(size), abs=0.03)
+
+
+def test_a_broken_picture_has_no_thumbnail():
+    with pytest.raises(PictureError):
+        thumbnail(b"not a picture", 100)

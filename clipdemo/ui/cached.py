@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from clipdemo.errors import ClipDemoError, ComparisonError
 from clipdemo.evaluation import Calibration, macro_top1, ranks, right_per_class, scores_of
 from clipdemo.hosting import Door
 from clipdemo.images import decode, fit_square
+from clipdemo.images import thumbnail as thumbnail_of
 from clipdemo.interpolation import Interpolation, find_interpolation
 from clipdemo.leaderboard import Leaderboard, leaderboard, per_class
 from clipdemo.leaderboard import calibrations as leaderboard_calibrations
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 256  # before the place where reading stopped: a file that has others there is another file
 _FREEZE_LINES = 5000
 _LOOK_SECONDS = 5.0
+_THUMBNAIL_PIXELS = 240  # twice what a row shows, for sharp screens
 
 
 def sample(workspace: Workspace, name: str) -> Sample:
@@ -292,14 +295,19 @@ def _model(weights: Path | None, base: str) -> Clip:
 
 def neighbourhood(workspace: Workspace, on: Sample, run: Run | None, base: str) -> Neighbourhood | None:
     """A sample's pictures and texts as a model sees them; None while its index has not been built."""
-    from clipdemo.neighbours import is_ready
-
     name = model_id(run, base)
     with st.spinner("Opening the model…"):
         clip = _model(run.weights if run else None, base)
-    if not is_ready(clip, name, on, workspace):
+    if not all(workspace.folder("indexes", part).is_dir() for part in _index_names(name, on.content_hash, clip, on)):
         return None
     return _neighbourhood(str(workspace.root), name, on.content_hash, clip, on)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _index_names(name: str, content_hash: str, _clip: Clip, _on: Sample) -> list[str]:
+    from clipdemo.neighbours import index_names
+
+    return index_names(_clip, name, _on)
 
 
 @st.cache_resource(max_entries=12, show_spinner="Opening the index…")
@@ -315,6 +323,16 @@ def classifier(workspace: Workspace, comparison: str | None) -> Classifier:
 
     with st.spinner("Opening the models…"):
         return opened.classifier(workspace, comparison)
+
+
+def thumbnail(of: Sample, image: str) -> bytes:
+    """A picture of a sample, small and square, for rows of them. Raises `PictureError`, `OSError` without its file."""
+    return _thumbnail(of.content_hash, image, of)
+
+
+@st.cache_data(max_entries=4096, show_spinner=False)  # 40 MB
+def _thumbnail(content_hash: str, image: str, _of: Sample) -> bytes:
+    return thumbnail_of(_of.picture(image), _THUMBNAIL_PIXELS, image)
 
 
 def examples(workspace: Workspace, comparison: str, count: int) -> dict[str, bytes]:
@@ -353,7 +371,10 @@ def _stand_out(
 
 
 def pca_map(views: Sequence[View], settings: MapSettings) -> Map:
-    """The map of several models by PCA. Raises `BadSettings` for a view that the sample has nothing for."""
+    """The map of several models by PCA, of at most `MOST_DRAWN` pictures, as many of each class as far as they go.
+
+    Raises `BadSettings` for a view that the sample has nothing for.
+    """
     names = tuple(view.space.pictures.card.model_dump_json() for view in views)
     return _pca_map(names, settings.model_dump_json(), [view.space for view in views], settings)
 
@@ -361,12 +382,16 @@ def pca_map(views: Sequence[View], settings: MapSettings) -> Map:
 @st.cache_data(max_entries=8, show_spinner="Drawing the map…")
 def _pca_map(names: tuple[str, ...], told: str, _spaces: list[Neighbourhood], _settings: MapSettings) -> Map:
     from clipdemo.embeddings import unit_rows
+    from clipdemo.map_charts import MOST_DRAWN
+    from clipdemo.projection import evenly_by_class
     from clipdemo.projection import pca_map as mapped
 
-    pictures = {name: unit_rows(space.pictures.rows) for name, space in zip(names, _spaces, strict=True)}
-    texts = {name: space.classes for name, space in zip(names, _spaces, strict=True)}
     target = _spaces[0].target
-    return mapped(pictures, texts, _settings, target if (target >= 0).all() else None)
+    rows = evenly_by_class(target, MOST_DRAWN)  # first, as half a million rows in float32 are a gigabyte a model
+    pictures = {name: unit_rows(space.pictures.rows[rows]) for name, space in zip(names, _spaces, strict=True)}
+    texts = {name: space.classes for name, space in zip(names, _spaces, strict=True)}
+    found = mapped(pictures, texts, _settings, target[rows] if (target >= 0).all() else None)
+    return replace(found, rows=rows)
 
 
 def reworded(

@@ -163,7 +163,7 @@ def _dropped_pictures(sample: Sample) -> None:
                 kept = sample.manifest[sample.manifest["id"] == twin]
                 if len(kept):
                     with st.container(gap="xxsmall"):
-                        st.image(sample.picture(kept.iloc[0]["image"]), width="stretch", alt=twin)
+                        widgets.picture(sample, kept.iloc[0]["image"], twin)
                         st.caption(f"kept: {widgets.plain(twin)}")
 
 
@@ -242,7 +242,7 @@ def gallery(sample: Sample) -> None:
 
 def _card(sample: Sample, row: tuple) -> None:
     with st.container(gap="xxsmall"):
-        st.image(sample.picture(row.image), width="stretch", alt=f"{row.label}, {row.modality}: {row.caption}")
+        widgets.picture(sample, row.image, f"{row.label}, {row.modality}: {row.caption}")
         st.markdown(f"**{widgets.plain(row.label)}**" if row.label else f"**{row.split}**")
         st.caption(" · ".join(widgets.plain(part) for part in (row.split if row.label else "", row.modality) if part))
         short = widgets.shortened(row.caption, 110)

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import streamlit as st
 
 from clipdemo.errors import BadSettings, ClipDemoError
-from clipdemo.ui import state
+from clipdemo.sampling import Sample
+from clipdemo.ui import cached, state
 
 PAGE_WIDTH_PIXELS = 1120  # wide enough for three columns, narrow enough to read on a projector
 
@@ -74,6 +75,15 @@ def synthetic_note(synthetic: bool) -> None:
     """The line that every page with drawn pictures, or numbers from them, shows."""
     if synthetic:
         st.caption(f":material/info: {SYNTHETIC}")
+
+
+def picture(sample: Sample, image: str, alt: str, small: bool = True) -> None:
+    """A picture of a sample, `small` for rows and grids; a sign where its file is gone or broken."""
+    try:
+        data = cached.thumbnail(sample, image) if small else sample.picture(image)
+        st.image(data, width="stretch", alt=alt)
+    except (ClipDemoError, OSError):
+        st.caption(f":material/hide_image: {plain(image)} cannot be read.")
 
 
 def plain(text: str) -> str:

@@ -3,6 +3,7 @@ import re
 
 import pandas as pd
 import pytest
+import streamlit as st
 
 from clipdemo.comparison import compare, measure
 from clipdemo.marks import marked, set_mark
@@ -213,10 +214,11 @@ def test_a_deleted_picture_is_said_on_its_card(open_page, full, workspace):
     folder = workspace.folder("samples", full.sample) / "images"
     (folder / "00000051.png").unlink()
     (folder / "00000052.png").write_bytes(b"not a picture")
+    st.cache_data.clear()  # another test may have shown these very pictures
     app = open_page("compare", section="pictures")
     assert not app.exception and not app.error
     assert text_of(app).count("cannot be read") == 2
-    assert "made\\_up\\_051 cannot be read" in text_of(app)
+    assert re.search(r"00000051\\?\.png cannot be read", text_of(app))
 
 
 # ---- files that are damaged

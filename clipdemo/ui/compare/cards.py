@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from clipdemo.errors import ClipDemoError
 from clipdemo.records import percent
 from clipdemo.ui import acts, roles, state, tables, widgets
 from clipdemo.ui.compare.shown import Shown
@@ -58,12 +57,12 @@ def _picture(shown: Shown, name: str, label: str) -> None:
         return
     rows = shown.sample.manifest
     row = rows[rows["id"] == name]
-    try:
-        st.image(shown.sample.picture(row.iloc[0]["image"]), width="stretch", alt=f"{label}: {name}")
-        if caption := row.iloc[0]["caption"]:
-            st.caption(widgets.plain(widgets.shortened(caption, 60)), help=widgets.plain(caption))
-    except (ClipDemoError, OSError, IndexError):
-        st.caption(f":material/hide_image: {widgets.plain(name)} cannot be read.")
+    if row.empty:
+        st.caption(f":material/hide_image: {widgets.plain(name)} is not in its sample.")
+        return
+    widgets.picture(shown.sample, row.iloc[0]["image"], f"{label}: {name}")
+    if caption := row.iloc[0]["caption"]:
+        st.caption(widgets.plain(widgets.shortened(caption, 60)), help=widgets.plain(caption))
 
 
 def _mark(shown: Shown, name: str) -> None:

@@ -42,7 +42,7 @@ def to_a_picture(sample: Sample, views: Sequence[View]) -> None:
     alt = f"{row['label']}: {row['caption']}"
     left, right = st.columns([1, 3], gap="medium")
     with left:
-        st.image(sample.picture(row["image"]), width="stretch", alt=alt)
+        widgets.picture(sample, row["image"], alt, small=False)
         st.markdown(f"**{widgets.plain(row['label'] or '–')}** :gray[· {row['split']} · {widgets.plain(row['id'])}]")
         st.caption(widgets.plain(row["caption"]))
     texts = [texts_of_picture(view.space, place, _TEXTS) for view in views]
@@ -54,7 +54,7 @@ def to_a_picture(sample: Sample, views: Sequence[View]) -> None:
     st.subheader("Nearest pictures", anchor=False)
     small, masks = st.columns([1, 7], vertical_alignment="bottom")
     with small:
-        st.image(sample.picture(row["image"]), width=96, alt=alt)  # it is out of sight where one follows neighbours
+        widgets.picture(sample, row["image"], alt)  # it is out of sight where one follows neighbours
     with masks:
         allowed_here = _masks(sample, views)
     found = [pictures_of_picture(v.space, place, PICTURES, m) for v, m in zip(views, allowed_here, strict=True)]

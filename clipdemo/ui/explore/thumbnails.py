@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from clipdemo.errors import ClipDemoError
 from clipdemo.neighbours import NearPicture
 from clipdemo.sampling import Sample
 from clipdemo.ui import state, tables, widgets
@@ -55,11 +54,8 @@ def _of_the_row(pictures: Sequence[NearPicture], label: str, first: set[str] | N
 
 
 def thumbnail(sample: Sample, image: str, line: str, alt: str, picture: str, key: str) -> None:
-    """A picture, a sign where its file is gone, and under it a line of Markdown that goes on to that picture."""
-    try:
-        st.image(sample.picture(image), width="stretch", alt=alt)
-    except (ClipDemoError, OSError):
-        st.caption(":material/hide_image:")
+    """A picture, and under it a line of Markdown that goes on to that picture."""
+    widgets.picture(sample, image, alt)
     st.button(line, key=f"on to {key}", type="tertiary", on_click=follow, args=(picture,))
 
 
