@@ -214,6 +214,18 @@ def texts_of_picture(space: Neighbourhood, place: int, k: int = 10) -> PictureTe
     return PictureTexts(near_captions(space, vector, k, own.text if own else None), own, labels[:k], own_label)
 
 
+def text_among_captions(space: Neighbourhood, vector: np.ndarray, text: str) -> NearText:
+    """Where any text would stand among the sample's captions for a vector; its place is -1, as it is none of them.
+
+    Raises `BadSettings` for an empty text. A rank of 0 in a sample without captions says nothing.
+    """
+    score = float(exact_scores(text_vector(space.clip, text)[None], vector[None], np.zeros((1, 1), np.int64))[0, 0])
+    before = sum(
+        int(_reached(scores, np.array([[score]], np.float32))[0]) for scores in _caption_scores(space, vector[None])
+    )
+    return NearText(text, score, before, False, -1)
+
+
 def near_captions(space: Neighbourhood, vector: np.ndarray, k: int = 10, own: str | None = None) -> list[NearText]:
     """The sample's distinct captions nearest to a vector, best first; none where it has no captions."""
     if space.texts is None:

@@ -24,9 +24,9 @@ def space(place, sample, base):
 def index(place, sample, base):
     """`index COMMAND` on the sample."""
 
-    def run(command, *arguments, on=None):
+    def run(command, *arguments, on=None, lines=None):
         given = ["--sample", on or sample.id, "--base", base, "--workspace", str(place.root)]
-        return CliRunner().invoke(app, ["index", command, *given, *arguments])
+        return CliRunner().invoke(app, ["index", command, *given, *arguments], input=lines)
 
     return run
 
@@ -52,6 +52,34 @@ def test_json_has_what_the_library_finds(index, space, sample):
     assert found["in"] == "captions"
     assert found["neighbours"] == [near._asdict() for near in expected.captions]
     assert found["own"] == expected.own._asdict()
+
+
+def test_the_built_indexes_are_a_line_of_json_too(index, space, sample):
+    built = json.loads(index("build", "--json").stdout)
+    assert built["sample"] == sample.id and built["run"] is None
+    for name, one in (("pictures", space.pictures), ("captions", space.texts)):
+        assert built[name] == one.card.model_dump(mode="json")
+
+
+def test_each_line_of_standard_input_is_a_question(index, space):
+    run = index("search", "--text", "-", "--json", "--k", "2", lines="a disc\n\n  \nan arrow at 3 o\u2019clock\r\n")
+    assert run.exit_code == 0, run.output
+    first, second = map(json.loads, run.stdout.splitlines())
+    assert (first["text"], second["text"]) == ("a disc", "an arrow at 3 o\u2019clock")
+    assert second["neighbours"] == [near._asdict() for near in pictures_of_text(space, second["text"], 2)]
+    assert run.stderr == "2 empty lines were left out\n"
+
+
+def test_a_line_that_cannot_be_looked_for_says_so_and_the_others_are_answered(index, sample):
+    file = str(sample.folder / "images" / sample.manifest["image"].iloc[9])
+    lines = f"/no/such.png\n{file}\nx\0y\n".encode() + b"\xff\xfe\n"
+    run = index("search", "--image", "-", "--in", "pictures", "--json", lines=lines)
+    told = [json.loads(line) for line in run.stdout.splitlines()]
+    assert ["error" in one for one in told] == [True, False, True, True]
+    assert "/no/such.png cannot be read" in told[0]["error"] and told[1]["neighbours"][0]["place"] == 9
+    assert run.exit_code == 2 and "3 lines could not be looked for" in run.stderr
+    plain = index("search", "--picture", "-", lines="made_up_007\nnobody\n")
+    assert plain.exit_code == 2 and "cosine" in plain.stdout and "has no picture 'nobody'" in plain.stderr
 
 
 def test_a_picture_file_finds_itself(index, sample, space):

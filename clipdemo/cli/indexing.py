@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from clipdemo.cli.common import JobOption, WorkspaceOption, app, plain_errors, screen, this_job, with_bars
-from clipdemo.errors import BadSettings, PictureError
+from clipdemo.errors import BadSettings, ClipDemoError, PictureError
 from clipdemo.records import BUILT_IN_BASE, RunConfig
 from clipdemo.workspace import Workspace
 
@@ -26,6 +28,7 @@ app.add_typer(index, name="index")
 
 SampleOption = Annotated[str, typer.Option(help="Id of a sample.")]
 RunOption = Annotated[str | None, typer.Option(help="Id of a run; left out, the base model looks.")]
+_PIPED = "- reads one a line from standard input."
 BaseOption = Annotated[str, typer.Option(help=RunConfig.model_fields["base"].description)]
 
 
@@ -34,6 +37,7 @@ def build(
     sample: SampleOption,
     run: RunOption = None,
     base: BaseOption = BUILT_IN_BASE,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON instead of a line each.")] = False,
     workspace: WorkspaceOption = None,
     job: JobOption = None,
 ) -> None:
@@ -42,9 +46,13 @@ def build(
 
     with plain_errors():
         space = _opened(Workspace(workspace), sample, run, base, job, always_a_job=True)
-        print(f"pictures: {in_short(space.pictures.card)}")
-        if space.texts is not None:
-            print(f"captions: {in_short(space.texts.card)}")
+        built = {"pictures": space.pictures} | ({"captions": space.texts} if space.texts is not None else {})
+        if as_json:
+            cards = {name: one.card.model_dump(mode="json") for name, one in built.items()}
+            print(json.dumps({"sample": sample, "run": run, **cards}))
+        else:
+            for name, one in built.items():
+                print(f"{name}: {in_short(one.card)}")
 
 
 @index.command()
@@ -52,9 +60,9 @@ def search(
     sample: SampleOption,
     run: RunOption = None,
     base: BaseOption = BUILT_IN_BASE,
-    text: Annotated[str | None, typer.Option(help="Any text to look for.")] = None,
-    picture: Annotated[str | None, typer.Option(help="Id of a picture of the sample.")] = None,
-    image: Annotated[Path | None, typer.Option(help="File of any picture.")] = None,
+    text: Annotated[str | None, typer.Option(help=f"Any text to look for; {_PIPED}")] = None,
+    picture: Annotated[str | None, typer.Option(help=f"Id of a picture of the sample; {_PIPED}")] = None,
+    image: Annotated[str | None, typer.Option(help=f"File of any picture; {_PIPED}")] = None,
     k: Annotated[int, typer.Option("--k", min=1, max=1000, help="How many neighbours.")] = 10,
     where: Annotated[
         Literal["captions", "pictures"] | None,
@@ -62,33 +70,62 @@ def search(
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="Only pictures of this class; may be repeated.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="Only pictures of this split; may be repeated.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a question instead of a table.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Find the nearest captions or pictures of a text, a picture of the sample, or any picture file."""
+    """Find the nearest captions or pictures of a text, a picture of the sample, or any picture file.
+
+    With - as the question, each line of standard input is one: the model is opened once for all of them.
+    """
     from clipdemo import neighbours
 
     with plain_errors():
-        asked = {"text": text, "picture": picture, "image": str(image) if image else None}
-        asked = {name: value for name, value in asked.items() if value is not None}
-        if len(asked) != 1:
-            raise BadSettings(f"say what to look for: one of --text, --picture and --image, not {len(asked)} of them")
-        where = where or ("pictures" if text is not None else "captions")
+        given = {"text": text, "picture": picture, "image": image}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) != 1:
+            raise BadSettings(f"say what to look for: one of --text, --picture and --image, not {len(given)} of them")
+        ((kind, question),) = given.items()
+        where = where or ("pictures" if kind == "text" else "captions")
         if where == "captions" and (label or split):
             raise BadSettings("--label and --split choose pictures: use them with --in pictures")
-        data = _bytes(image) if image else b""
+        if kind == "image" and question != "-":
+            _bytes(question)  # says that it is not there before a model is opened
         space = _opened(Workspace(workspace), sample, run, base)
-        vector, place = _asked_with(space, asked, data)
         looked_through = space.texts if where == "captions" else space.pictures
         if looked_through is None:
             raise BadSettings(f"sample {sample} has no captions: use --in pictures")
-        answer = _answer(space, vector, place, k, where, neighbours.allowed(space, label or (), split or ()))
-        if as_json:
-            print(
-                json.dumps({"sample": sample, "run": run, **asked, "in": where, **answer, "index": _of(looked_through)})
-            )
+        mask = neighbours.allowed(space, label or (), split or ())
+        failed = 0
+        for one in _lines() if question == "-" else [question]:
+            told = {"sample": sample, "run": run, kind: one, "in": where}
+            try:
+                vector, place = _asked_with(space, kind, one)
+            except ClipDemoError as error:
+                if question != "-":
+                    raise
+                failed += 1  # the others are answered all the same
+                print(json.dumps(told | {"error": str(error)}), flush=True) if as_json else typer.echo(error, err=True)
+                continue
+            answer = _answer(space, vector, place, k, where, mask)
+            if as_json:
+                print(json.dumps(told | answer | {"index": _of(looked_through)}), flush=True)
+            else:
+                _print_neighbours(answer["neighbours"], f"Nearest {where} in {sample}: {one}")
+        if failed:
+            raise BadSettings(f"{failed:,} lines could not be looked for: each says why where its answer would stand")
+
+
+def _lines() -> Iterator[str]:
+    """Questions from standard input, as they come; empty lines are counted and said at the end."""
+    empty = 0
+    sys.stdin.reconfigure(errors="replace")  # a line that is no text finds nothing, and the next may
+    for line in sys.stdin:
+        if line.strip():
+            yield line.rstrip("\r\n")
         else:
-            _print_neighbours(answer["neighbours"], f"Nearest {where} in {sample}")
+            empty += 1
+    if empty:
+        typer.echo(f"{empty:,} empty lines were left out", err=True)
 
 
 def _opened(
@@ -114,23 +151,24 @@ def _opened(
         return with_bars(recorder, opening)
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: str) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read ({error.strerror}): name a picture file") from None
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # a name with a zero byte is no OSError
+        why = error.strerror if isinstance(error, OSError) else error
+        raise PictureError(f"{path} cannot be read ({why}): name a picture file") from None
 
 
-def _asked_with(space: Neighbourhood, asked: dict[str, str], data: bytes) -> tuple[np.ndarray, int | None]:
+def _asked_with(space: Neighbourhood, kind: str, question: str) -> tuple[np.ndarray, int | None]:
     """What is looked for as the model sees it, and its place where it is one of the sample's pictures."""
     from clipdemo import neighbours
 
-    if "picture" in asked:
-        place = space.place(asked["picture"])
+    if kind == "picture":
+        place = space.place(question)
         return neighbours.picture_vector(space, place), place
-    if "text" in asked:
-        return neighbours.text_vector(space.clip, asked["text"]), None
-    return neighbours.image_vector(space.clip, data, asked["image"]), None
+    if kind == "text":
+        return neighbours.text_vector(space.clip, question), None
+    return neighbours.image_vector(space.clip, _bytes(question), question), None
 
 
 def _answer(

@@ -18,7 +18,7 @@ View = Literal[  # what somebody looks at of these; rides in the address where i
     "section", "page", "class", "classes", "split", "splits", "modality", "words", "order", "of", "cell",
     "without_marked", "before", "after", "temperature", "sentences", "wordings", "on_test", "sweep", "mix", "share",
     "models", "answers", "picture", "map", "about", "shown", "colours", "labels", "sentence",
-    "captions_run", "labels_run", "run", "looked", "among",
+    "captions_run", "labels_run", "run", "looked", "among", "mine",
 ]  # fmt: skip
 Page = Literal["home", "data", "train", "compare", "explore", "classify", "share"]
 

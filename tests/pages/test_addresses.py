@@ -186,6 +186,7 @@ VIEWS = [
     ("explore", {}, "split", choose("segmented_control", "Split", "train")),
     ("explore", {}, "answers", choose("segmented_control", "First model is", "wrong")),
     ("explore", {}, "among", choose("segmented_control", "That the model gets", "right")),
+    ("explore", {}, "mine", choose("text_input", "A sentence of yours", "a bright disc")),
     ("explore", {}, "classes", choose("multiselect", "Only classes", ["Foot"])),
     ("explore", {}, "picture", press("Next")),
     ("explore", {"section": "words"}, "words", choose("text_input", "Words", "a bright disc")),

@@ -19,6 +19,7 @@ from clipdemo.neighbours import (
     picture_vector,
     pictures_of_picture,
     pictures_of_text,
+    text_among_captions,
     texts_of_picture,
 )
 from clipdemo.prompts import prompts_of
@@ -45,12 +46,15 @@ def to_a_picture(sample: Sample, views: Sequence[View]) -> None:
         widgets.picture(sample, row["image"], alt, small=False)
         st.markdown(f"**{widgets.plain(row['label'] or '–')}** :gray[· {row['split']} · {widgets.plain(row['id'])}]")
         st.caption(widgets.plain(row["caption"]))
+        vectors = [picture_vector(view.space, place) for view in views]
+        sentence = _sentence(sample)
     texts = [texts_of_picture(view.space, place, _TEXTS) for view in views]
     with right, st.grid(len(views), min_column_width=230, gap="small") as grid:
-        for view, found in zip(views, texts, strict=True):
+        for view, found, vector in zip(views, texts, vectors, strict=True):
             with grid.cell(), st.container(border=True, height="stretch"):
                 st.markdown(f"**{tables.signed(view.look)}**")
-                _texts_of_picture(view, found, views[0], texts[0], place)
+                _texts_of_picture(view, found, views[0], texts[0], vectors[0])
+                _where(view, sentence, vector)
     st.subheader("Nearest pictures", anchor=False)
     small, masks = st.columns([1, 7], vertical_alignment="bottom")
     with small:
@@ -100,12 +104,14 @@ def to_an_upload(sample: Sample, views: Sequence[View]) -> None:
     left, right = st.columns([1, 3], gap="medium")
     with left:
         st.image(cached.preview(data, name), width="stretch", alt="your picture")
+        sentence = _sentence(sample)
     with right, st.grid(len(views), min_column_width=230, gap="small") as grid:
         for view, vector in zip(views, vectors, strict=True):
             with grid.cell(), st.container(border=True, height="stretch"):
                 st.markdown(f"**{tables.signed(view.look)}**")
                 _list("Labels", near_labels(view.space, vector, 3))
                 _list("Captions", near_captions(view.space, vector, _TEXTS))
+                _where(view, sentence, vector)
     st.subheader("Nearest pictures", anchor=False)
     masks = _masks(sample, views)
     found = [near_pictures(v.space, x, PICTURES, m) for v, x, m in zip(views, vectors, masks, strict=True)]
@@ -134,12 +140,16 @@ def _masks(sample: Sample, views: Sequence[View]) -> list[np.ndarray | None]:
 # ---- what is shown
 
 
-def _texts_of_picture(view: View, found: PictureTexts, first: View, first_found: PictureTexts, place: int) -> None:
-    """The nearest labels and captions, the picture's own marked, and where the first model has each of them."""
+def _texts_of_picture(
+    view: View, found: PictureTexts, first: View, first_found: PictureTexts, vector: np.ndarray
+) -> None:
+    """The nearest labels and captions, the picture's own marked, and where the first model has each of them.
+
+    `vector` is the picture as the first model sees it.
+    """
     before: list[int] | None = None
     labels_before: dict[int, int] = {}
     if view is not first:
-        vector = picture_vector(first.space, place)
         if found.captions:
             before = caption_ranks(first.space, vector, np.array([near.place for near in found.captions])).tolist()
         labels = near_labels(first.space, vector, len(first.space.classes))
@@ -151,6 +161,23 @@ def _texts_of_picture(view: View, found: PictureTexts, first: View, first_found:
     _list("Captions", found.captions, before)
     if found.own:
         _own("Its own caption", found.own, first_found.own, len(view.space.captions), view, first)
+
+
+def _sentence(sample: Sample) -> str:
+    """A sentence of the visitor's, to be held beside the captions; "" where there are none."""
+    if "captions" not in sample.texts:
+        return ""
+    return st.text_input(
+        "A sentence of yours", placeholder="where would it stand?", max_chars=_MOST_CHARACTERS,
+        key=state.text("mine", _MOST_CHARACTERS),
+    )  # fmt: skip
+
+
+def _where(view: View, sentence: str, vector: np.ndarray) -> None:
+    """Where the visitor's sentence would stand among the captions."""
+    if sentence.strip():
+        mine = text_among_captions(view.space, vector, sentence)
+        st.caption(f"Yours would be number {mine.rank + 1:,} :gray[{mine.score:.2f}]")
 
 
 def _own(what: str, own: NearText, before: NearText, total: int, view: View, first: View) -> None:
