@@ -265,7 +265,7 @@ def test_an_address_that_names_nothing_shows_the_page_as_it_is(open_at, plain, a
     if at not in plain:
         app = open_at(page, **asked)
         plain[at] = view_of(app), app.query_params
-    any_words = {"words", "labels", "sentence"} if value == "name" else set()  # those are words
+    any_words = {"words", "labels", "sentence", "mine"} if value == "name" else set()  # those are words
     asked |= {name: VALUES[value] for name in NAMES[at] if name not in any_words}
     app = open_at(page, **asked)
     assert not app.exception and not app.error
