@@ -23,11 +23,11 @@ from clipdemo.embeddings import (
     texts_id,
     unit_rows,
 )
-from clipdemo.errors import BadSettings, ComparisonError, SampleError
+from clipdemo.errors import BadSettings, ComparisonError, SampleError, WorkspaceError
 from clipdemo.evaluation import COSINE_TIE, distinct, probabilities, ranks, top_answers
 from clipdemo.images import decode, fit_square
 from clipdemo.models import Clip
-from clipdemo.progress import Activity, Progress
+from clipdemo.progress import Activity, Progress, finish
 from clipdemo.records import DEFAULT_TEMPLATE, SPLITS
 from clipdemo.sampling import Sample
 from clipdemo.search import PROBES, Index, exact_scores, index_of
@@ -105,6 +105,27 @@ def neighbourhood(
         by_text = yield from index_of(texts, workspace, name, {"pictures": _some(pictures)}, stage="index of captions")
     owns = text_of if captions else np.full(len(pictures), -1)
     return Neighbourhood(sample, clip, by_picture, captions, owns, by_text, classes)
+
+
+def kept_neighbourhood(
+    clip: Clip, model: str, sample: Sample, workspace: Workspace, template: str = DEFAULT_TEMPLATE
+) -> Neighbourhood:
+    """What `neighbourhood` gives, where all of it is kept and whole; classes' sentences are encoded where they are not.
+
+    Raises `WorkspaceError` where something is missing, damaged or of another version: making it again may take hours.
+    """
+    if sample.classes:
+        finish(class_embeddings(clip, model, sample.classes, workspace, template))
+    opening = neighbourhood(clip, model, sample, workspace, template)
+    try:
+        next(opening)  # it tells of nothing but work
+    except StopIteration as end:
+        return end.value
+    opening.close()
+    raise WorkspaceError(
+        f"the embeddings or indexes of sample {sample.id} that {model} had kept are damaged or of another version: "
+        "they have to be made again"
+    )
 
 
 def _some(rows: np.ndarray) -> np.ndarray:

@@ -294,7 +294,10 @@ def _model(weights: Path | None, base: str) -> Clip:
 
 
 def neighbourhood(workspace: Workspace, on: Sample, run: Run | None, base: str) -> Neighbourhood | None:
-    """A sample's pictures and texts as a model sees them; None while its index has not been built."""
+    """A sample's pictures and texts as a model sees them; None while its index has not been built.
+
+    Raises `WorkspaceError` where what had been built is damaged.
+    """
     name = model_id(run, base)
     with st.spinner("Opening the model…"):
         clip = _model(run.weights if run else None, base)
@@ -312,9 +315,9 @@ def _index_names(name: str, content_hash: str, _clip: Clip, _on: Sample) -> list
 
 @st.cache_resource(max_entries=12, show_spinner="Opening the index…")
 def _neighbourhood(root: str, name: str, content_hash: str, _clip: Clip, _on: Sample) -> Neighbourhood:
-    from clipdemo.neighbours import neighbourhood as opened
+    from clipdemo.neighbours import kept_neighbourhood
 
-    return finish(opened(_clip, name, _on, Workspace(root)))
+    return kept_neighbourhood(_clip, name, _on, Workspace(root))
 
 
 def classifier(workspace: Workspace, comparison: str | None) -> Classifier:

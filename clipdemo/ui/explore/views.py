@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import streamlit as st
 
 from clipdemo.appearance import Appearance, of_kind
+from clipdemo.errors import WorkspaceError
 from clipdemo.neighbours import Neighbourhood
 from clipdemo.records import BUILT_IN_BASE
 from clipdemo.sampling import Sample
 from clipdemo.training.runs import Run, readable_runs
-from clipdemo.ui import acts, cached, live, roles, state
+from clipdemo.ui import acts, cached, live, roles, state, widgets
 from clipdemo.ui.live import Look
 from clipdemo.workspace import Workspace
 
@@ -61,13 +62,16 @@ def choose_models(workspace: Workspace, sample: Sample) -> list[View]:
 def prepared(workspace: Workspace, sample: Sample, views: list[View]) -> bool:
     """Whether all models' indexes are there; else the button that has them built."""
     for view in views:
-        view.space = cached.neighbourhood(workspace, sample, view.run, view.base)
+        try:
+            view.space = cached.neighbourhood(workspace, sample, view.run, view.base)
+        except WorkspaceError as error:
+            st.warning(widgets.plain(f"{view.look.title}: {error}"), icon=":material/broken_image:")
     missing = [view for view in views if view.space is None]
     if missing:
         n = len(sample.manifest)
         st.markdown(
             f"{len(missing)} of {len(views)} models have not looked at this sample yet. Each encodes its {n:,} "
-            "pictures and their captions once; that is kept."
+            "pictures and their captions once; that is kept, and whatever is there already is not done again."
         )
         if roles.button("measure", "Let them look", type="primary", icon=":material/visibility:"):
             _launch(workspace, sample, missing)
