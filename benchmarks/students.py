@@ -54,6 +54,7 @@ from tools.session import Session
 PICTURES_DRAWN = 816
 LOOK_SECONDS = 5.0  # between two looks at the server's memory
 WARM_UP_MINUTES = 2.0
+NEAR = re.compile(r"-?\d\.\d\d · .*")  # the line under a near picture, after the sign of one that is new
 SECRET = re.compile(rb"(?=(zqx[a-z]{9}))")  # also one that another word runs into
 MEDIA = re.compile(rb"/media/[0-9a-f]{32,}\.[a-z0-9]+")
 HOSTED = {
@@ -212,7 +213,7 @@ class Student:
         yield
         for phrase in self.rng.sample(self.phrases, 2):
             self._set("explore, words", "Words", string_value=phrase)
-            lines = [text for text in self.session.texts if re.match(r"-?\d\.\d\d · ", text)]
+            lines = [found[0] for widget in self.session.widgets if (found := NEAR.search(widget.label))]
             self._expect(f"neighbours of {phrase!r}", lines == self.near[phrase])
             yield
 
