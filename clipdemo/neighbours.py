@@ -221,30 +221,30 @@ class PictureTexts(NamedTuple):
     own_label: NearText | None  # None without a label
 
 
-def texts_of_picture(space: Neighbourhood, place: int, k: int = 10) -> PictureTexts:
-    """The texts nearest to a picture of the sample. The own caption's rank is exact, among all distinct captions."""
+def texts_of_picture(space: Neighbourhood, place: int, k: int = 10, scores: np.ndarray | None = None) -> PictureTexts:
+    """The texts nearest to a picture of the sample. The own caption's rank is exact, among all distinct captions.
+
+    `scores` are the picture's `caption_scores`, where they are known.
+    """
     vector = picture_vector(space, place)
     own = None
     if space.texts is not None:
-        text = space.text_of[place]
+        text = int(space.text_of[place])
+        scores = caption_scores(space, vector) if scores is None else scores
         score = float(exact_scores(space.texts.rows, vector[None], np.array([[text]]))[0, 0])
-        rank = int(caption_ranks(space, vector, np.array([text]))[0])
-        own = NearText(space.captions[text], score, rank, True, int(text))
+        own = NearText(space.captions[text], score, int(caption_ranks(scores, np.array([text]))[0]), True, text)
     labels = near_labels(space, vector, len(space.classes), space.sample.manifest["label"].iloc[place])
     own_label = next((label for label in labels if label.own), None)
     return PictureTexts(near_captions(space, vector, k, own.text if own else None), own, labels[:k], own_label)
 
 
-def text_among_captions(space: Neighbourhood, vector: np.ndarray, text: str) -> NearText:
-    """Where any text would stand among the sample's captions for a vector; its place is -1, as it is none of them.
+def text_among_captions(space: Neighbourhood, vector: np.ndarray, text: str, scores: np.ndarray) -> NearText:
+    """Where any text would stand among the sample's captions for a vector with these `caption_scores`.
 
-    Raises `BadSettings` for an empty text. A rank of 0 in a sample without captions says nothing.
+    Its place is -1, as it is none of them. Raises `BadSettings` for an empty text.
     """
     score = float(exact_scores(text_vector(space.clip, text)[None], vector[None], np.zeros((1, 1), np.int64))[0, 0])
-    before = sum(
-        int(_reached(scores, np.array([[score]], np.float32))[0]) for scores in _caption_scores(space, vector[None])
-    )
-    return NearText(text, score, before, False, -1)
+    return NearText(text, score, int(_reached(scores[None], np.array([[score]], np.float32))[0]), False, -1)
 
 
 def near_captions(space: Neighbourhood, vector: np.ndarray, k: int = 10, own: str | None = None) -> list[NearText]:
@@ -271,11 +271,10 @@ def near_pictures(
 ) -> list[NearPicture]:
     """The sample's pictures nearest to a vector, best first; `mask` is bool (n,), as `allowed` gives it."""
     scores, found = space.pictures.search(vector[None], k, mask)
-    columns = ["id", "label", "caption", "split", "image"]
-    rows = space.sample.manifest[columns].iloc[found[0]].to_dict("records")
-    return [
-        NearPicture(place=int(place), score=float(score), **row)
-        for place, score, row in zip(found[0], scores[0], rows, strict=True)
+    columns = space.sample.manifest[["id", "label", "caption", "split", "image"]]
+    return [  # a row at a time: Arrow puts all its chunks together before it takes several
+        NearPicture(place=int(place), score=float(score), **columns.iloc[place].to_dict())
+        for place, score in zip(found[0], scores[0], strict=True)
     ]
 
 
@@ -334,17 +333,29 @@ def own_caption_ranks(space: Neighbourhood, places: np.ndarray, stage: str = "ca
         here = places[first : first + _PICTURES]
         pictures = unit_rows(space.pictures.rows[here])
         own = exact_scores(space.texts.rows, pictures, space.text_of[here, None])
-        parts.append(sum(_reached(scores, own) for scores in _caption_scores(space, pictures)) - 1)  # itself
+        parts.append(sum(_reached(scores, own) for scores in _score_blocks(space, pictures)) - 1)  # itself
         yield Progress(stage=stage, done=first + len(here), total=len(places), note="ranking captions")
     return np.concatenate(parts)
 
 
-def caption_ranks(space: Neighbourhood, vector: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """int (len(texts),): how many other distinct captions score at least as high for a vector as each of these does.
+def caption_scores(space: Neighbourhood, vector: np.ndarray) -> np.ndarray:
+    """float32 (m,): cosines of a vector with all distinct captions, whatever kind of index they have.
 
-    `texts` are places of captions. Exact: all captions are looked at, whatever kind of index they have.
+    By PyTorch, which widens float16 rows many times as fast as NumPy, and so few at a time that they stay in the
+    processor's cache and are not worth a second thread, for which a busy server waits longer than it works.
     """
-    scores = np.concatenate([block[0] for block in _caption_scores(space, vector[None])])
+    import torch
+
+    query, rows = torch.from_numpy(np.array(vector, np.float32)), np.asarray(space.texts.rows)
+    scores, step = torch.empty(len(rows)), max(1, 2**16 // rows.shape[1])
+    for first in range(0, len(rows), step):
+        part = torch.from_numpy(np.array(rows[first : first + step])).float()
+        torch.mv(part, query, out=scores[first : first + step])
+    return scores.numpy() / space.caption_lengths
+
+
+def caption_ranks(scores: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """int (len(texts),): of all `caption_scores`, how many others are at least as high as those of some captions."""
     return _reached(scores[None], scores[texts, None]) - 1
 
 
@@ -353,11 +364,8 @@ def _reached(scores: np.ndarray, bars: np.ndarray) -> np.ndarray:
     return (~(scores < bars - COSINE_TIE)).sum(axis=1)
 
 
-def _caption_scores(space: Neighbourhood, vectors: np.ndarray) -> Iterator[np.ndarray]:
-    """float32 (q, block) each: cosines of vectors with all distinct captions, a block of these after the other.
-
-    By PyTorch, which widens float16 rows as fast as they come from memory: half a million in 0.1 s, NumPy in 0.5 s.
-    """
+def _score_blocks(space: Neighbourhood, vectors: np.ndarray) -> Iterator[np.ndarray]:
+    """float32 (q, block) each: cosines of many vectors with all distinct captions, a block after the other."""
     import torch
 
     queries = torch.from_numpy(np.ascontiguousarray(vectors.T))

@@ -24,6 +24,7 @@ from clipdemo.neighbours import (
     affordable,
     allowed,
     caption_ranks,
+    caption_scores,
     is_ready,
     label_probabilities,
     least_likely,
@@ -220,17 +221,18 @@ def test_ranks_of_any_captions_count_all_that_reach_them(space):
     scores = unit_rows(space.texts.rows) @ vector
     texts = np.arange(len(space.captions))
     expected = [int((scores >= scores[text] - COSINE_TIE).sum()) - 1 for text in texts]
-    assert caption_ranks(space, vector, texts).tolist() == expected
+    assert caption_ranks(caption_scores(space, vector), texts).tolist() == expected
 
 
 def test_a_captions_own_words_stand_where_the_caption_does(space):
     vector, text = picture_vector(space, 5), space.captions[7]
-    asked = text_among_captions(space, vector, text)
-    assert (asked.rank - 1, asked.place) == (int(caption_ranks(space, vector, np.array([7]))[0]), -1)  # it meets itself
-    scores = unit_rows(space.texts.rows) @ vector
+    scores = caption_scores(space, vector)
+    np.testing.assert_allclose(scores, unit_rows(space.texts.rows) @ vector, atol=1e-6)
+    asked = text_among_captions(space, vector, text, scores)
+    assert (asked.rank - 1, asked.place) == (int(caption_ranks(scores, np.array([7]))[0]), -1)  # it meets itself
     assert asked.score == pytest.approx(float(scores[7]), abs=1e-4)
     with pytest.raises(BadSettings, match="is empty"):
-        text_among_captions(space, vector, " ")
+        text_among_captions(space, vector, " ", scores)
 
 
 def test_ranks_are_the_same_in_blocks(space, monkeypatch):

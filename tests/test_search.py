@@ -104,6 +104,7 @@ def test_rows_closer_than_float32_sums_can_tell_are_told_apart(queries):
     asked = unit(2, queries, 512)
     asked = unit_rows(asked - (asked @ base.T) * base)
     assert_same(finish(build_index(rows)).search(asked, 10), twin(rows, asked, 10))
+    assert_same(scan(rows, asked, 10), twin(rows, asked, 10))
     proposed = faiss.knn(asked, rows, 10, metric=faiss.METRIC_INNER_PRODUCT)[1]
     assert (proposed != twin(rows, asked, 10)[1]).any()  # FAISS alone takes others
 
@@ -115,9 +116,11 @@ def test_a_query_finds_the_same_alone_and_among_many():
         assert_same(index.search(query[None], 10), (scores[i : i + 1], places[i : i + 1]))
 
 
-def test_scan_puts_blocks_together(monkeypatch):
+@pytest.mark.parametrize("queries", [3, 40])
+def test_scan_puts_blocks_together(monkeypatch, queries):
     monkeypatch.setattr(search, "_BLOCK", 7)
-    rows, queries = unit(0, 50)[np.arange(100) % 50], unit(1, 3)
+    monkeypatch.setattr(search, "_CACHED", 64)  # two rows
+    rows, queries = unit(0, 50)[np.arange(100) % 50], unit(1, queries)
     assert_same(scan(rows, queries, 9), twin(rows, queries, 9))
 
 

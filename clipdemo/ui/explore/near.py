@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -12,6 +13,7 @@ from clipdemo.neighbours import (
     PictureTexts,
     allowed,
     caption_ranks,
+    caption_scores,
     image_vector,
     near_captions,
     near_labels,
@@ -46,15 +48,15 @@ def to_a_picture(sample: Sample, views: Sequence[View]) -> None:
         widgets.picture(sample, row["image"], alt, small=False)
         st.markdown(f"**{widgets.plain(row['label'] or '–')}** :gray[· {row['split']} · {widgets.plain(row['id'])}]")
         st.caption(widgets.plain(row["caption"]))
-        vectors = [picture_vector(view.space, place) for view in views]
         sentence = _sentence(sample)
-    texts = [texts_of_picture(view.space, place, _TEXTS) for view in views]
+    asked = [_asked(view, picture_vector(view.space, place)) for view in views]
+    texts = [texts_of_picture(v.space, place, _TEXTS, of.scores) for v, of in zip(views, asked, strict=True)]
     with right, st.grid(len(views), min_column_width=230, gap="small") as grid:
-        for view, found, vector in zip(views, texts, vectors, strict=True):
+        for view, found, of in zip(views, texts, asked, strict=True):
             with grid.cell(), st.container(border=True, height="stretch"):
                 st.markdown(f"**{tables.signed(view.look)}**")
-                _texts_of_picture(view, found, views[0], texts[0], vectors[0])
-                _where(view, sentence, vector)
+                _texts_of_picture(view, found, views[0], texts[0], asked[0])
+                _where(view, sentence, of)
     st.subheader("Nearest pictures", anchor=False)
     small, masks = st.columns([1, 7], vertical_alignment="bottom")
     with small:
@@ -100,21 +102,21 @@ def to_an_upload(sample: Sample, views: Sequence[View]) -> None:
         st.caption("It is looked at in memory, and kept nowhere.")
         return
     data, name = upload.getvalue(), upload.name
-    vectors = [image_vector(view.space.clip, data, name) for view in views]
+    asked = [_asked(view, image_vector(view.space.clip, data, name)) for view in views]
     left, right = st.columns([1, 3], gap="medium")
     with left:
         st.image(cached.preview(data, name), width="stretch", alt="your picture")
         sentence = _sentence(sample)
     with right, st.grid(len(views), min_column_width=230, gap="small") as grid:
-        for view, vector in zip(views, vectors, strict=True):
+        for view, of in zip(views, asked, strict=True):
             with grid.cell(), st.container(border=True, height="stretch"):
                 st.markdown(f"**{tables.signed(view.look)}**")
-                _list("Labels", near_labels(view.space, vector, 3))
-                _list("Captions", near_captions(view.space, vector, _TEXTS))
-                _where(view, sentence, vector)
+                _list("Labels", near_labels(view.space, of.vector, 3))
+                _list("Captions", near_captions(view.space, of.vector, _TEXTS))
+                _where(view, sentence, of)
     st.subheader("Nearest pictures", anchor=False)
     masks = _masks(sample, views)
-    found = [near_pictures(v.space, x, PICTURES, m) for v, x, m in zip(views, vectors, masks, strict=True)]
+    found = [near_pictures(v.space, of.vector, PICTURES, m) for v, of, m in zip(views, asked, masks, strict=True)]
     rows_of_pictures(sample, views, found)
     _how(views)
 
@@ -140,19 +142,29 @@ def _masks(sample: Sample, views: Sequence[View]) -> list[np.ndarray | None]:
 # ---- what is shown
 
 
-def _texts_of_picture(
-    view: View, found: PictureTexts, first: View, first_found: PictureTexts, vector: np.ndarray
-) -> None:
+class _Asked(NamedTuple):
+    """A picture as one model sees it, and its cosines with all captions (none without any)."""
+
+    vector: np.ndarray
+    scores: np.ndarray
+
+
+def _asked(view: View, vector: np.ndarray) -> _Asked:
+    empty = np.empty(0, np.float32)
+    return _Asked(vector, caption_scores(view.space, vector) if view.space.texts is not None else empty)
+
+
+def _texts_of_picture(view: View, found: PictureTexts, first: View, first_found: PictureTexts, asked: _Asked) -> None:
     """The nearest labels and captions, the picture's own marked, and where the first model has each of them.
 
-    `vector` is the picture as the first model sees it.
+    `asked` is the picture as the first model sees it.
     """
     before: list[int] | None = None
     labels_before: dict[int, int] = {}
     if view is not first:
         if found.captions:
-            before = caption_ranks(first.space, vector, np.array([near.place for near in found.captions])).tolist()
-        labels = near_labels(first.space, vector, len(first.space.classes))
+            before = caption_ranks(asked.scores, np.array([near.place for near in found.captions])).tolist()
+        labels = near_labels(first.space, asked.vector, len(first.space.classes))
         labels_before = {near.place: near.rank for near in labels}
     top = found.labels[:3]
     _list("Labels", top, [labels_before[near.place] for near in top] if labels_before else None)
@@ -173,10 +185,10 @@ def _sentence(sample: Sample) -> str:
     )  # fmt: skip
 
 
-def _where(view: View, sentence: str, vector: np.ndarray) -> None:
+def _where(view: View, sentence: str, asked: _Asked) -> None:
     """Where the visitor's sentence would stand among the captions."""
     if sentence.strip():
-        mine = text_among_captions(view.space, vector, sentence)
+        mine = text_among_captions(view.space, asked.vector, sentence, asked.scores)
         st.caption(f"Yours would be number {mine.rank + 1:,} :gray[{mine.score:.2f}]")
 
 
