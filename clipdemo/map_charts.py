@@ -1,22 +1,26 @@
-"""Charts of an embedding map: Plotly figures from points that `projection` made.
+"""An embedding map as the browser draws it: groups of points, what hovering shows, and what somebody drew round.
 
-Points are drawn by WebGL, a trace a group. Each carries its row of the manifest in `customdata`, so that what a box or
-a lasso selects can be opened as pictures. All figures of a map have the same axes.
+Points are written as pixels of one image, on the browser's processor (`assets/map.js`), since a machine without a
+graphics card must move them too. benchmarks/embedding_map.py says what that is worth, in a headless Chromium on 2 cores
+that others used as well: 10,000 points follow the mouse 58 times a second and go from one model to another in 59 frames
+a second, where ECharts (Canvas 2D, large mode) comes to 19 and 17, and Plotly (software WebGL) to 9 and 5. 100,000
+points follow it 23 times a second, and 3 times and once.
+
+Positions travel as float32, and only those of the shown models; what lies on the way between two is made by the
+browser. Text is sent as text and shown letter by letter: nothing of a sample becomes HTML.
 """
 
 from __future__ import annotations
 
-import html
+import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from clipdemo.projection import Map, evenly_by_class
-from clipdemo.records import Split
 
 # M. Krzywinski's palette of 12 colours for the colour-blind (mk.bcgsc.ca/colorblind/palettes.mhtml), in an order that
 # keeps the pale ones for the rarer classes. Nobody tells 12 colours apart for certain: `highlighted` is there for that.
@@ -26,11 +30,11 @@ PALETTE = (
 )  # fmt: skip
 GREY = "#8E9199"
 RIGHT, WRONG, ACCENT = "#0072B2", "#D55E00", "#D55E00"  # Okabe and Ito
-MOST_DRAWN = 20_000  # points; benchmarks/embedding_map.py measures why
-FRAMES, FRAME_MILLISECONDS = 16, 40
-_CAPTION, _LINE = 160, 60  # characters of a caption that hovering shows, and of a line
-_TEXT = {"size": 13}
-_NAMED = 40  # sentences with their names beside them; of more, hovering shows the names
+MOST_DRAWN = 100_000  # points; benchmarks/embedding_map.py measures why
+SENTENCES = "class sentences"  # their name in the legend
+_CAPTION = 160  # characters of a caption that hovering shows
+_CAPTIONS = 4_000_000  # characters of all captions together: of more pictures, shorter beginnings are sent
+_CORNERS = 1000  # of an area that somebody drew; a browser sends a fifth of that
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def by_class(labels: Sequence[str]) -> list[Group]:
     ordered = [name for name, _ in sorted(Counter(labels.tolist()).items(), key=lambda item: (-item[1], item[0]))]
     named = ordered if len(ordered) <= len(PALETTE) + 1 else ordered[: len(PALETTE)]
     groups = [
-        Group(name, np.flatnonzero(labels == name), colour)
+        Group(name or "no class", np.flatnonzero(labels == name), colour)
         for name, colour in zip(named, (*PALETTE, GREY), strict=False)
     ]
     if len(named) < len(ordered):
@@ -83,182 +87,163 @@ def highlighted(labels: Sequence[str], label: str) -> list[Group]:
     ]
 
 
-def hover_texts(rows: pd.DataFrame) -> list[str]:
-    """What hovering over each row of a manifest shows: class, split and the caption's beginning, made harmless."""
-    columns = (rows[name].fillna("").astype(str) for name in ("label", "split", "caption"))
-    return [_hover(*values) for values in zip(*columns, strict=True)]
+# ---- what hovering shows
 
 
-def _hover(label: str, split: Split, caption: str) -> str:
-    lines = [f"<b>{_plain(label)}</b>, {_plain(split)}" if label else _plain(split)]
-    caption = " ".join(caption.split())
-    shown = caption if len(caption) <= _CAPTION else caption[: _CAPTION - 1] + "…"
-    return "<br>".join([*lines, *(_plain(part) for part in _wrapped(shown))])
+@dataclass(frozen=True)
+class Hover:
+    """Lines of text, each different one once, and which of them each picture has."""
+
+    whats: list[str]  # class and split
+    what: np.ndarray  # uint32 (n,)
+    captions: list[str]  # the beginning
+    caption: np.ndarray  # uint32 (n,)
 
 
-def _wrapped(text: str) -> list[str]:
-    """Lines of at most `_LINE` characters, broken at spaces where there are any."""
-    lines = [""]
-    for word in text.split():
-        for part in (word[i : i + _LINE] for i in range(0, len(word), _LINE)):
-            if lines[-1] and len(lines[-1]) + 1 + len(part) > _LINE:
-                lines.append("")
-            lines[-1] += f" {part}" if lines[-1] else part
-    return [line for line in lines if line]
+def hover_of(rows: pd.DataFrame) -> Hover:
+    """What hovering over each row of a manifest shows: class, split and the caption's beginning, as plain text."""
+    label, split, caption = (rows[name].fillna("").astype(str) for name in ("label", "split", "caption"))
+    what, whats = pd.factorize((label + ", " + split).str.removeprefix(", "))
+    most = caption_characters(len(rows))
+    which, captions = pd.factorize(caption)
+    return Hover(list(whats), what.astype(np.uint32), [_beginning(c, most) for c in captions], which.astype(np.uint32))
 
 
-def _plain(text: str) -> str:
-    """Text as Plotly shows it letter by letter: it renders some HTML, and would put a picture's data for %{…}."""
-    return html.escape(text, quote=False).replace("%{", "%&#123;").replace("$", "&#36;")
+def caption_characters(pictures: int) -> int:
+    """How many characters of each caption are sent for so many pictures."""
+    return min(_CAPTION, _CAPTIONS // max(pictures, 1))
 
 
-# ---- figures
+def _beginning(caption: str, most: int) -> str:
+    caption = " ".join(caption[: 4 * most].split())  # a caption may be a book
+    return caption if len(caption) <= most else caption[: most - 1] + "…"
 
 
-def thinned(found: Map, labels: Sequence[str], most: int = MOST_DRAWN) -> tuple[Map, str]:
-    """A map with at most `most` pictures, evenly by class, and a note that says so; the map and "" where all fit."""
+# ---- what is sent
+
+
+def thinned(found: Map, labels: Sequence[str], most: int = MOST_DRAWN) -> Map:
+    """A map with at most `most` pictures, as many of each class as far as they go; the map itself where all fit."""
     if len(found.rows) <= most:
-        return found, ""
+        return found
     places = evenly_by_class(labels, most)
     images = {model: points[places] for model, points in found.images.items()}
-    note = f"{len(places):,} of {len(found.rows):,} pictures are drawn, as many of each class as far as they go."
-    return Map(found.settings, found.rows[places], images, found.texts, found.facts), note
+    return Map(found.settings, found.rows[places], images, found.texts, found.facts)
 
 
-def between(found: Map, before: str, after: str, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures and sentences, float32 (n, 2) and (m, 2), on the straight way from one model's map to another's.
+def drawn_note(drawn: Map, pictures: int) -> str:
+    """How many of a sample's pictures are drawn, and how short their captions are; "" where nothing is left out."""
+    n, note = len(drawn.rows), ""
+    if n < pictures:
+        note = f"{n:,} of {pictures:,} pictures are drawn, as many of each class as far as they go."
+    if (most := caption_characters(n)) < _CAPTION:
+        note += f" Hovering shows the first {most} characters of a caption."
+    return note.strip()
 
-    Only the ends are measured; what lies between is drawn, so that the eye can follow.
-    """
-    return tuple((1 - share) * points[before] + share * points[after] for points in (found.images, found.texts))
 
-
-def map_figure(
+def map_data(
     found: Map,
     groups: Sequence[Group],
-    hover: Sequence[str],
+    hover: Hover,
     sentences: Sequence[str],
+    titles: Mapping[str, str],
     before: str,
     after: str | None = None,
-    share: float = 0.0,
-    webgl: bool = True,
-) -> go.Figure:
-    """A model's map, or a place on the way from `before` to `after`: groups of pictures, and sentences as diamonds.
+    alt: str = "",
+) -> bytes:
+    """A model's map, or the way from `before` to `after`, as `assets/map.js` reads it. `titles` are the models' names.
 
-    `hover` is a line a picture, made by `hover_texts`; `sentences` are the classes' names. `webgl` = False draws SVG,
-    for browsers without it and for files to print.
+    The length of a header (uint32, little-endian like all that follows), the header as JSON, each end's pictures and
+    sentences (float32), the places of each picture's lines in the header (uint32), and its group (uint8).
     """
-    images, texts = between(found, before, after or before, share)
-    scatter = go.Scattergl if webgl else go.Scatter
-    hover = np.asarray(hover, dtype=object)
-    figure = go.Figure()
-    for group in groups:
-        figure.add_trace(
-            scatter(
-                name=_plain(group.name),
-                **_xy(images[group.places]),
-                mode="markers",
-                marker={"color": group.colour, "symbol": group.symbol, "size": group.size, "opacity": group.opacity},
-                customdata=found.rows[group.places][:, None].tolist(),
-                text=hover[group.places].tolist(),
-                hovertemplate="%{text}<extra></extra>",
-                unselected={"marker": {"opacity": 0.12}},
-            )
-        )
-    if len(texts):
-        figure.add_trace(_diamonds(texts, sentences))
-    return figure.update_layout(**_layout(found))
-
-
-def animated_figure(
-    found: Map,
-    groups: Sequence[Group],
-    hover: Sequence[str],
-    sentences: Sequence[str],
-    before: str,
-    after: str,
-    titles: tuple[str, str],
-) -> go.Figure:
-    """The way from one model's map to another's, with a button that plays it and a slider; see `between`."""
-    figure = map_figure(found, groups, hover, sentences, before, after)
-    shares = np.linspace(0, 1, FRAMES + 1)
-    figure.frames = [
-        go.Frame(name=f"{share:.3f}", data=_moved(between(found, before, after, share), groups), traces=None)
-        for share in shares
-    ]
-    names = [f"{share:.3f}" for share in shares]
-    animation = {
-        "frame": {"duration": FRAME_MILLISECONDS, "redraw": True},  # WebGL's points move at redraws only
-        "transition": {"duration": 0},
-        "fromcurrent": False,
-        "mode": "immediate",
+    ends = [before] if after is None else [before, after]
+    texts = found.texts[before]
+    header = {
+        "n": len(found.rows),
+        "way": " ".join(ends),
+        "ends": ends,
+        "titles": [titles[model] for model in ends],
+        "groups": [_look(group, len(found.rows)) for group in groups],
+        "sentences": list(sentences)[: len(texts)],
+        "sentence": SENTENCES,
+        "whats": hover.whats,
+        "captions": hover.captions,
+        "bounds": bounds(found),
+        "axis": "from the mean picture to the mean sentence →" if found.settings.view == "gap" else "",
+        "alt": alt,
     }
-    steps = [
-        {"method": "animate", "label": label, "args": [[name], animation | {"frame": {"duration": 0, "redraw": True}}]}
-        for name, label in zip(names, _labels(titles, len(names)), strict=True)
-    ]
-    button = {"type": "buttons", "direction": "right", "showactive": False, "x": 0, "y": -0.08, "xanchor": "left",
-              "yanchor": "top", "pad": {"t": 8}}  # fmt: skip
-    button["buttons"] = [
-        {"label": f"▶ {_plain(titles[1])}", "method": "animate", "args": [names, animation]},
-        {"label": f"◀ {_plain(titles[0])}", "method": "animate", "args": [names[::-1], animation]},
-    ]
-    slider = {"steps": steps, "x": 0.42, "len": 0.5, "y": -0.04, "currentvalue": {"visible": False}, "pad": {"t": 24}}
-    return figure.update_layout(updatemenus=[button], sliders=[slider], margin={"b": 96})
+    group_of = np.zeros(len(found.rows), np.uint8)
+    for number, group in enumerate(groups):
+        group_of[group.places] = number
+    told = json.dumps(header, ensure_ascii=False).encode("utf-8", "replace")  # half a surrogate pair is no text
+    told += b" " * (-len(told) % 4)  # numbers begin at multiples of their size
+    places = [points[model].astype("<f4").tobytes() for model in ends for points in (found.images, found.texts)]
+    lines = [which.astype("<u4").tobytes() for which in (hover.what, hover.caption)]
+    return b"".join([len(told).to_bytes(4, "little"), told, *places, *lines, group_of.tobytes()])
 
 
-def _labels(titles: tuple[str, str], count: int) -> list[str]:
-    return [_plain(titles[0]), *[""] * (count - 2), _plain(titles[1])]
+def _look(group: Group, n: int) -> dict[str, object]:
+    """All but the places; points of many are smaller, and are drawn in less time."""
+    smaller = min(1.0, max(0.6, (20_000 / max(n, 1)) ** 0.3))
+    look = {k: v for k, v in asdict(group).items() if k != "places"}
+    return look | {"size": round(group.size * smaller, 1)}
 
 
-def _moved(points: tuple[np.ndarray, np.ndarray], groups: Sequence[Group]) -> list[dict]:
-    """New places of all traces, in their order."""
-    images, texts = points
-    traces = [{"type": "scattergl", **_xy(images[group.places])} for group in groups]
-    return traces + ([{"type": "scatter", **_xy(texts)}] if len(texts) else [])
-
-
-def _xy(points: np.ndarray) -> dict[str, np.ndarray]:
-    """Float32, which Plotly sends as bytes: a third of what digits take."""
-    return {"x": np.ascontiguousarray(points[:, 0], np.float32), "y": np.ascontiguousarray(points[:, 1], np.float32)}
-
-
-def _diamonds(texts: np.ndarray, sentences: Sequence[str]) -> go.Scatter:
-    names = [_plain(sentence) for sentence in sentences]
-    return go.Scatter(
-        name="class sentences",
-        **_xy(texts),
-        mode="markers+text" if len(names) <= _NAMED else "markers",
-        marker={"symbol": "diamond", "size": 13, "color": "#ffffff", "line": {"width": 2.5, "color": "#000000"}},
-        text=names,
-        textposition="top center",
-        textfont={"size": 13, "weight": 600, "shadow": "auto"},  # a halo, as it lies on points
-        hovertemplate="sentence of %{text}<extra></extra>",
-        unselected={"marker": {"opacity": 1}},
-    )
-
-
-def _layout(found: Map) -> dict[str, object]:
-    """Axes that hold all models' points, so that nothing jumps from one model to the next."""
+def bounds(found: Map) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of what holds all models' points: nothing jumps from one model to the next."""
     points = np.concatenate([*found.images.values(), *found.texts.values()])
     low, high = points.min(axis=0), points.max(axis=0)
-    pad = 0.06 * np.maximum(high - low, 1e-6)
-    x, y = ([float(a), float(b)] for a, b in zip(low - pad, high + pad, strict=True))
-    axis = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": ""}
-    title = {"title": {"text": "from the mean picture to the mean sentence →"}} if found.settings.view == "gap" else {}
-    return {
-        "height": 620,
-        "margin": {"l": 8, "r": 8, "t": 44, "b": 32},
-        "xaxis": axis | title | {"range": x},
-        "yaxis": axis | {"range": y, "scaleanchor": "x"},  # one unit is as long both ways
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": _TEXT, "itemsizing": "constant"},
-        "hoverlabel": {"align": "left"},
-        "dragmode": "lasso",
-        "uirevision": "map",  # zoom and legend stay as they are when colours change
-    }
+    pad = 0.05 * max(*(high - low), 1e-6)
+    (left, bottom), (right, top) = (low - pad).tolist(), (high + pad).tolist()
+    return left, right, bottom, top
 
 
-def selected_rows(points: Sequence[dict]) -> list[int]:
-    """Rows of the manifest, each once, of the points that Streamlit says are selected; sentences are left out."""
-    rows = (point.get("customdata") for point in points)
-    return list(dict.fromkeys(int(row[0] if isinstance(row, list | tuple) else row) for row in rows if row is not None))
+# ---- what comes back
+
+
+def brushed(found: Map, groups: Sequence[Group], model: str, brush: object) -> list[int]:
+    """Rows of the manifest, ascending, that somebody drew round, or the one that was clicked; none for nonsense.
+
+    `brush` is what a browser sent: {"area": corners in the map's units, "hidden": names of groups} or {"point": place}.
+    """
+    if not isinstance(brush, Mapping):
+        return []
+    point = brush.get("point")
+    if type(point) is int and 0 <= point < len(found.rows):
+        return [int(found.rows[point])]
+    if (corners := _corners(brush.get("area"))) is None:
+        return []
+    hidden = brush.get("hidden")
+    hidden = {name for name in hidden if isinstance(name, str)} if isinstance(hidden, list) else set()
+    chosen = inside(found.images[model], corners)
+    for group in groups:
+        if group.name in hidden:
+            chosen[group.places] = False
+    return found.rows[chosen].tolist()
+
+
+def _corners(area: object) -> np.ndarray | None:
+    """float64 (n, 2), or None for what is no area."""
+    if not isinstance(area, list) or not 3 <= len(area) <= _CORNERS:
+        return None
+    try:
+        corners = np.array(area, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return corners if corners.shape == (len(area), 2) and np.isfinite(corners).all() else None
+
+
+def inside(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """bool (n,): whether a ray to the right from each point (n, 2) crosses the edges of an area an odd number of times.
+
+    The browser marks points by the same sums in the same order, so that both always agree.
+    """
+    near = ((points >= corners.min(axis=0)) & (points <= corners.max(axis=0))).all(axis=1)
+    x, y = points[near].astype(np.float64).T
+    odd = np.zeros(len(x), bool)
+    for (ax, ay), (bx, by) in zip(corners, np.roll(corners, 1, axis=0), strict=True):
+        if ay != by:
+            odd ^= ((ay > y) != (by > y)) & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
+    found = np.zeros(len(points), bool)
+    found[near] = odd
+    return found

@@ -59,6 +59,33 @@ def test_models_that_have_not_looked_yet_are_sent_to_look(open_page, sample, lau
     ]
 
 
+@pytest.mark.parametrize("damage", ["indexes/*-all/index.faiss", "indexes/*-all/index.json", "indexes/*-texts/*.json"])
+def test_a_damaged_index_is_said_and_made_again_by_a_job(open_page, indexed, launched, workspace, damage):
+    halve(workspace, damage)
+    app = open_page("explore")
+    assert not app.exception and not app.error
+    assert "are damaged or of another version" in app.warning[0].value
+    button(app, "Let them look").click().run()
+    assert launched[0][1] == ["build", "--sample", indexed.id, "--base", "builtin"]
+    finish(neighbourhood(open_model(), model_id(None, BUILT_IN_BASE), indexed, workspace))  # as that job does
+    app = open_page("explore")
+    assert not app.warning and "Nearest pictures" in text_of(app)
+
+
+def test_damaged_embeddings_are_said_and_gone_on_with(open_page, indexed, workspace):
+    halve(workspace, "embeddings/*-all/images.npy")
+    app = open_page("explore")
+    assert not app.exception and not app.error
+    assert "are damaged or of another version" in app.warning[0].value
+    app.run()  # these few were gathered again in one step, so nobody has to look
+    assert not app.warning and "Nearest pictures" in text_of(app)
+
+
+def halve(workspace, pattern):
+    (file,) = workspace.root.glob(pattern)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
 def test_a_picture_stands_beside_its_nearest_texts_with_its_own_rank(open_page, indexed):
     app = open_page("explore")
     assert not app.exception and not app.error
@@ -165,6 +192,12 @@ def test_what_moved_is_told_beside_the_first_model(open_page, both):
     assert "Base: " in text and "are not among those of Base" in text
 
 
+def test_a_sentence_of_ones_own_is_held_beside_the_captions(open_page, both):
+    app = open_page("explore")
+    next(t for t in app.text_input if t.label == "A sentence of yours").set_value("a bright disc").run()
+    assert not app.exception and text_of(app).count("Yours would be number") == 2
+
+
 def test_neighbours_are_looked_for_among_what_is_chosen(open_page, indexed):
     app = open_page("explore")
     next(c for c in app.segmented_control if c.label == "Only splits").set_value(["validation"]).run()
@@ -185,25 +218,39 @@ def test_a_broken_picture_of_ones_own_is_one_line(open_page, indexed):
     assert not app.exception and len(app.error) == 1
 
 
+ALL = [[-9, -9], [9, -9], [9, 9], [-9, 9]]  # drawn round every point, which lie within 2 of the middle
+
+
 def test_the_map_is_drawn_at_once_and_a_brush_opens_its_pictures(open_page, indexed):
     app = open_page("explore", section="map")
     assert not app.exception and not app.error
     assert app.query_params["section"] == "map"
     text = text_of(app)
     assert "of the variance" in text and "Why do the sentences lie apart?" in text
-    rows = indexed.manifest.index[:3]
-    points = [{"customdata": [int(row)]} for row in [*rows, rows[0]]]
     key = f"map {indexed.id} pca together"
-    app.session_state[key] = {"selection": {"points": points}}
+    app.session_state[key] = {"brush": {"area": ALL, "hidden": []}}
     app.run()
-    assert not app.exception and "3 pictures" in text_of(app)
+    assert not app.exception and "60 pictures" in text_of(app)
+    app.session_state[key] = {"brush": {"point": 3}}
+    app.run()
+    assert not app.exception and [heading.value for heading in app.subheader][-1] == "1 picture"
 
 
-def test_rows_of_a_brush_that_the_sample_does_not_have_are_nobody(open_page, indexed):
+def test_pictures_of_hidden_classes_are_not_among_those_that_were_drawn_round(open_page, indexed):
     app = open_page("explore", section="map")
-    app.session_state[f"map {indexed.id} pca together"] = {"selection": {"points": [{"customdata": [10**6]}]}}
+    name = indexed.manifest["label"].iloc[0]
+    app.session_state[f"map {indexed.id} pca together"] = {"brush": {"area": ALL, "hidden": [name]}}
     app.run()
-    assert not app.exception and not any("pictures" in heading.value for heading in app.subheader)
+    left = int((indexed.manifest["label"] != name).sum())
+    assert not app.exception and f"{left} pictures" in text_of(app)
+
+
+@pytest.mark.parametrize("brush", [{"point": 10**6}, {"area": [[0, 0]] * 3}, {"area": "<script>"}, "all", 7])
+def test_a_brush_that_no_map_sends_shows_nothing(open_page, indexed, brush):
+    app = open_page("explore", section="map")
+    app.session_state[f"map {indexed.id} pca together"] = {"brush": brush}
+    app.run()
+    assert not app.exception and not any("picture" in heading.value for heading in app.subheader)
 
 
 @pytest.mark.parametrize("view", ["apart", "gap"])

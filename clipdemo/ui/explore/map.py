@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -21,6 +22,15 @@ _VIEWS = {"together": "all about one mean", "apart": "each about its own mean", 
 _COLOURS = {"class": "class", "answer": "right or wrong", "one": "one class"}
 _PAGE = 24
 
+_ASSETS = Path(__file__).resolve().parents[3] / "assets"
+point_map = st.components.v2.component(
+    "embedding_map", js=(_ASSETS / "map.js").read_text(), css=(_ASSETS / "map.css").read_text()
+)
+
+_HOW = (
+    "Drag to move and turn the wheel to zoom. With the lasso, draw round some points to see their pictures, or click "
+    "one. White diamonds are the classes’ sentences."
+)
 _GAP = (
     "**Why do the sentences lie apart?** CLIP’s loss asks only that a picture be nearer to its own text than to other "
     "texts, not that it be near. So pictures and texts stay in two narrow cones, as far apart as they were when "
@@ -93,7 +103,7 @@ def _umap(workspace: Workspace, sample: Sample, views: Sequence[View], settings:
 
 def _figure(sample: Sample, views: Sequence[View], found: Map, titles: dict[str, str]) -> None:
     labels = sample.manifest["label"].fillna("").astype(str)
-    drawn, note = map_charts.thinned(found, labels.iloc[found.rows])
+    drawn = map_charts.thinned(found, labels.iloc[found.rows])
     models = dict(zip((view.name for view in views), found.models, strict=True))
     ways = [*models, *(f"to {name}" for name in list(models)[1:])]
     first = found.models[0]
@@ -107,36 +117,34 @@ def _figure(sample: Sample, views: Sequence[View], found: Map, titles: dict[str,
             "Show", ways, required=True, format_func=title,
             key=state.one_of("shown", ways, key=f"shown {len(ways)} {ways[0]}"),
         )  # fmt: skip
-        way = models.get(way) or f"to {models[way[3:]]}"
-        groups = _groups(sample, views, found, way, drawn, labels.iloc[drawn.rows])
-    hover = map_charts.hover_texts(sample.manifest.iloc[drawn.rows])
+        model = models[way.removeprefix("to ")]
+        groups = _groups(sample, views, found, model, drawn, labels.iloc[drawn.rows])
+    is_way = way not in models
+    hover = map_charts.hover_of(sample.manifest.iloc[drawn.rows])
+    alt = f"Map of the pictures and class sentences as {titles[model]} sees them"
+    ends = (first, model, f"The way from {titles[first]} to {titles[model]}") if is_way else (model, None, alt)
     key = f"map {sample.id} {found.settings.method} {found.settings.view}"
-    if way not in found.models:
-        figure = map_charts.animated_figure(
-            drawn, groups, hover, sample.classes, first, way[3:], (titles[first], titles[way[3:]])
-        )
-        st.plotly_chart(figure, key=f"{key} moving", config=widgets.chart_config("map"), alt="The way between two maps")
+    said = point_map(
+        data=map_charts.map_data(drawn, groups, hover, sample.classes, titles, *ends),
+        key=key, on_brush_change=lambda: None,
+    )  # fmt: skip
+    note = map_charts.drawn_note(drawn, len(sample.manifest))
+    if is_way:
         st.caption(f"{note} Only the two ends are measured; what lies between is drawn, so that the eye can follow.")
         return
-    figure = map_charts.map_figure(drawn, groups, hover, sample.classes, way)
-    event = st.plotly_chart(
-        figure, key=key, on_select="rerun", selection_mode=("lasso", "box", "points"),
-        config=widgets.chart_config("map", "lasso2d", "select2d", "zoom2d", "pan2d", "resetScale2d"),
-        alt=f"Map of the pictures and class sentences as {titles[way]} sees them",
-    )  # fmt: skip
-    st.caption(f"{note} Draw round some points to see their pictures. White diamonds are the classes’ sentences.")
-    _brushed(sample, map_charts.selected_rows(event["selection"]["points"]), key)
+    st.caption(f"{note} {_HOW}")
+    _brushed(sample, map_charts.brushed(drawn, groups, model, said.brush), key)
 
 
 def _groups(
-    sample: Sample, views: Sequence[View], found: Map, way: str, drawn: Map, labels: pd.Series
+    sample: Sample, views: Sequence[View], found: Map, model: str, drawn: Map, labels: pd.Series
 ) -> list[map_charts.Group]:
     if not sample.classes:
         return map_charts.by_class(labels)
     key = state.one_of("colours", list(_COLOURS))
     colours = st.segmented_control("Colours", list(_COLOURS), required=True, format_func=_COLOURS.get, key=key)
     if colours == "answer":
-        view = views[found.models.index(way.removeprefix("to "))]
+        view = views[found.models.index(model)]
         right, known = view.space.right[drawn.rows], view.space.target[drawn.rows] >= 0
         return map_charts.by_answer([bool(r) if k else None for r, k in zip(right, known, strict=True)])
     if colours == "one":
@@ -147,13 +155,12 @@ def _groups(
 
 def _brushed(sample: Sample, rows: Sequence[int], key: str) -> None:
     """The pictures of the points that somebody drew round, a page at a time."""
-    rows = [row for row in rows if 0 <= row < len(sample.manifest)]
     if not rows:
         return
     chosen = sample.manifest.iloc[rows]
     counts = chosen["label"].value_counts()
     most = ", ".join(f"{widgets.plain(name)} {n:,}" for name, n in counts.items() if name)[:300]
-    st.subheader(f"{len(rows):,} pictures", anchor=False)
+    st.subheader(f"{len(rows):,} picture{'s' if len(rows) > 1 else ''}", anchor=False)
     if most:
         st.caption(most)
     pages, at = -(-len(rows) // _PAGE), f"{key} page"
