@@ -40,6 +40,7 @@ from clipdemo.worth import worth as worth_of_sweep
 
 if TYPE_CHECKING:
     from clipdemo.classify import Classifier
+    from clipdemo.map_charts import Hover
     from clipdemo.neighbours import Neighbourhood, StandOut
     from clipdemo.projection import Map, MapSettings
     from clipdemo.ui.explore.views import View
@@ -371,6 +372,18 @@ def _stand_out(
     if kind == "unlikely":
         return least_likely(_space, places)
     return finish(most_moved(_first, _space, places) if kind == "moved" else worst_matched(_space, places))
+
+
+def hover(of: Sample, rows: np.ndarray) -> Hover:
+    """What hovering over a map's points shows, by their rows of the manifest."""
+    return _hover(of.content_hash, rows, of)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)  # nobody changes it, and copies of 100,000 texts take a while
+def _hover(content_hash: str, rows: np.ndarray, _of: Sample) -> Hover:
+    from clipdemo.map_charts import hover_of
+
+    return hover_of(_of.manifest.iloc[rows])
 
 
 def pca_map(views: Sequence[View], settings: MapSettings) -> Map:

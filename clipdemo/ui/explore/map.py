@@ -120,7 +120,7 @@ def _figure(sample: Sample, views: Sequence[View], found: Map, titles: dict[str,
         model = models[way.removeprefix("to ")]
         groups = _groups(sample, views, found, model, drawn, labels.iloc[drawn.rows])
     is_way = way not in models
-    hover = map_charts.hover_of(sample.manifest.iloc[drawn.rows])
+    hover = cached.hover(sample, drawn.rows)
     alt = f"Map of the pictures and class sentences as {titles[model]} sees them"
     ends = (first, model, f"The way from {titles[first]} to {titles[model]}") if is_way else (model, None, alt)
     key = f"map {sample.id} {found.settings.method} {found.settings.view}"
@@ -133,7 +133,10 @@ def _figure(sample: Sample, views: Sequence[View], found: Map, titles: dict[str,
         st.caption(f"{note} Only the two ends are measured; what lies between is drawn, so that the eye can follow.")
         return
     st.caption(f"{note} {_HOW}")
-    _brushed(sample, map_charts.brushed(drawn, groups, model, said.brush), key)
+    rows = map_charts.brushed(drawn, groups, model, said.brush)
+    if said.brush and not rows:
+        st.caption("No picture lies inside.")
+    _brushed(sample, rows, key)
 
 
 def _groups(
@@ -167,9 +170,9 @@ def _brushed(sample: Sample, rows: Sequence[int], key: str) -> None:
     if st.session_state.get(at, 1) > pages:
         st.session_state[at] = pages
     start = (st.session_state.get(at, 1) - 1) * _PAGE
-    with st.grid(8, min_column_width=110, gap="xsmall") as grid:
+    with st.grid(8, min_column_width=110, gap="xsmall"):
         for row in chosen.iloc[start : start + _PAGE].itertuples():
-            with grid.cell(), st.container(gap="xxsmall"):
+            with st.container(gap="xxsmall"):
                 thumbnail(
                     sample, row.image, widgets.plain(row.label or row.split), f"{row.label}: {row.caption}",
                     row.id, f"brushed {row.id}",

@@ -29,9 +29,9 @@ def rows_of_pictures(
         st.markdown(f"**{tables.signed(view.look)}** :gray[{said}]" if said else f"**{tables.signed(view.look)}**")
         if not pictures:
             st.caption("No picture fits all of these.")
-        with st.grid(PICTURES, min_column_width=110, gap="xsmall") as grid:
+        with st.grid(PICTURES, min_column_width=110, gap="xsmall"):
             for near in pictures:
-                with grid.cell(), st.container(gap="xxsmall"):
+                with st.container(gap="xxsmall"):
                     line = f"{near.score:.2f} · {widgets.plain(near.label or near.split)}"
                     new = bool(place) and near.id not in first
                     thumbnail(

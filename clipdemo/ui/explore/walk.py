@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,24 +22,29 @@ _AS_THEY_COME = "any"
 _ALL = "All classes"
 
 
-def walk(sample: Sample, views: Sequence[View]) -> int | None:
-    """The place of the picture that is looked at, below what chooses it; None where none fits."""
-    listed, of, everything = _listed(sample, views)
-    places = listed["place"].to_numpy()
-    if not len(places):
-        st.info("No picture fits all of these.", icon=":material/search_off:")
-        return None
-    place = _step(views[0], places)
+@dataclass(frozen=True)
+class Walk:
+    """Pictures to go through."""
+
+    listed: pd.DataFrame  # their places in the column `place`, with what they are ordered by
+    order: tuple[StandOut, View] | None
+    fitting: int  # pictures that fit, of which very many are not all compared
+
+
+def step(walk: Walk, first: View) -> int:
+    """The place of the picture that is looked at, below the buttons that go on from it; it rides in the address."""
+    places = walk.listed["place"].to_numpy()
+    place = _stepped(first, places)
     at = np.flatnonzero(places == place)
-    if at.size and of:
-        st.caption(_why_here(listed.iloc[at[0]], of, views[0]))
-    if len(places) < everything and of:
-        st.caption(f"Of {everything:,} pictures an even part was compared, so that nobody waits for minutes.")
+    if at.size and walk.order:
+        st.caption(_why_here(walk.listed.iloc[at[0]], walk.order, first))
+    if len(places) < walk.fitting and walk.order:
+        st.caption(f"Of {walk.fitting:,} pictures an even part was compared, so that nobody waits for minutes.")
     return place
 
 
-def _listed(sample: Sample, views: Sequence[View]) -> tuple[pd.DataFrame, tuple[StandOut, View] | None, int]:
-    """Pictures to go through with what they are ordered by, the order, and how many fit before any is left out."""
+def walk(sample: Sample, views: Sequence[View]) -> Walk:
+    """Which pictures somebody goes through, in which order."""
     orders = _orders(sample, views)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         asked = st.selectbox(
@@ -68,7 +74,7 @@ def _listed(sample: Sample, views: Sequence[View]) -> tuple[pd.DataFrame, tuple[
     else:
         listed = cached.stand_out(order[0], views[0].space, order[1].space, chosen)
         listed = listed[mask[listed["place"].to_numpy()]]
-    return listed, order, int(mask.sum())
+    return Walk(listed, order, int(mask.sum()))
 
 
 def _from_the_first() -> None:
@@ -108,8 +114,7 @@ def _why_here(row: pd.Series, order: tuple[StandOut, View], first: View) -> str:
     return f"{view.look.title} gives its class {percent(row['probability'])}."
 
 
-def _step(first: View, places: np.ndarray) -> int:
-    """The place looked at, with the buttons that go on from it; it rides in the address."""
+def _stepped(first: View, places: np.ndarray) -> int:
     ids = first.space.sample.manifest["id"]
 
     def known(picture: str) -> bool:
