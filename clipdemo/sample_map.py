@@ -81,13 +81,14 @@ def sample_map(
     settings: MapSettings | None = None,
     template: str | None = None,
 ) -> Activity[SampleMap]:
-    """The map of a base and runs of one sample, made and kept, or found again; a damaged one is made again.
+    """The map of one sample as a base and runs see it, made and kept, or found again; a damaged one is made again.
 
     `base` is the first run's, and `template` as well, where they are left out: all models get the same sentences.
-    Raises `ComparisonError` for a run of another sample or without weights, `BadSettings`, `ModelError`.
+    Any run will do, also one that was trained on another sample. Raises `ComparisonError` for one without weights,
+    `BadSettings`, `ModelError`.
     """
     settings = settings or MapSettings()
-    models, template = _models(sample, runs, base), template or _template(runs)
+    models, template = _models(runs, base), template or _template(runs)
     record = _record(sample, models, settings, template)
     check_view(settings, bool(sample.classes))
     if settings.method == "umap" and not record.umap:
@@ -110,7 +111,7 @@ def find_map(
 ) -> SampleMap | None:
     """The finished map of these very weights and settings, if there is one. Opens no model."""
     settings = settings or MapSettings()
-    record = _record(sample, _models(sample, runs, base), settings, template or _template(runs))
+    record = _record(sample, _models(runs, base), settings, template or _template(runs))
     return _kept(workspace.folder("maps", record.id))
 
 
@@ -123,10 +124,8 @@ def load_map(workspace: Workspace, name: str) -> SampleMap:
     return kept
 
 
-def _models(sample: Sample, runs: Sequence[Run], base: str | None) -> list[tuple[str, Run | None, str]]:
+def _models(runs: Sequence[Run], base: str | None) -> list[tuple[str, Run | None, str]]:
     for run in runs:
-        if run.sample != sample.id:
-            raise ComparisonError(f"run {run.id} was trained on sample {run.sample}, not on {sample.id}")
         if run.result is None or not run.weights.exists():
             raise ComparisonError(f"run {run.id} has no weights to map: it has not ended, or was broken off")
     base = base or (runs[0].config.base if runs else BUILT_IN_BASE)

@@ -3,7 +3,6 @@ import io
 import json
 import logging
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,6 +36,7 @@ from clipdemo.sample_map import find_map, load_map, sample_map
 from clipdemo.training.runs import begin_run
 from tests.test_interpolation import made_up_run, tiny_sample
 from tests.training.test_loop import small_base
+from tests.workspace_factory import make_sample
 
 UMAP = MapSettings(method="umap", neighbours=5)
 
@@ -431,12 +431,17 @@ def test_a_sample_without_labels_has_a_map_without_sentences(workspace, tiny_sou
         finish(sample_map(sample, workspace, base=base, settings=MapSettings(view="gap")))
 
 
-def test_runs_without_weights_or_of_another_sample_are_refused(workspace, sample, base, run):
+def test_runs_without_weights_are_refused(workspace, sample, base):
     unfinished = begin_run(RunConfig(mode="labels", base=base, seed=1), sample, workspace)
     with pytest.raises(ComparisonError, match=f"run {unfinished.id} has no weights to map"):
         finish(sample_map(sample, workspace, [unfinished]))
-    with pytest.raises(ComparisonError, match=f"was trained on sample {sample.id}, not on other"):
-        finish(sample_map(SimpleNamespace(id="other"), workspace, [run]))
+
+
+def test_a_run_of_another_sample_is_mapped_as_well(workspace, run):
+    other = make_sample(workspace)
+    found = finish(sample_map(other, workspace, [run]))
+    assert run.sample != other.id == found.record.sample
+    assert found.record.models[1].run == run.id and len(found.map.rows) == len(other.manifest)
 
 
 def test_without_umap_nothing_is_encoded_first(workspace, sample, base, encoded, without_umap, monkeypatch):

@@ -104,7 +104,10 @@ def search(
                 if question != "-":
                     raise
                 failed += 1  # the others are answered all the same
-                print(json.dumps(told | {"error": str(error)}), flush=True) if as_json else typer.echo(error, err=True)
+                if as_json:
+                    print(json.dumps(told | {"error": str(error)}), flush=True)
+                else:
+                    typer.echo(error, err=True)
                 continue
             answer = _answer(space, vector, place, k, where, mask)
             if as_json:

@@ -161,6 +161,20 @@ def test_another_list_begins_with_its_first_picture(open_page, indexed):
     assert app.query_params["picture"] == indexed.rows("train")["id"].iloc[0]
 
 
+def test_any_model_looks_at_any_sample(open_page, workspace, sample, indexed, launched):
+    other = factory.make_sample(workspace, seed=1)
+    run = factory.make_real_run(workspace, other, RunConfig(mode="labels"))
+    app = open_page("explore", sample=sample.id)
+    models = next(m for m in app.multiselect if m.label == "Models")
+    assert models.value == ["base"]  # what was trained on this sample comes unasked, others do not
+    models.set_value(["base", run.id]).run()
+    button(app, "Let them look").click().run()
+    assert launched[0][1] == ["build", "--sample", sample.id, "--run", run.id]
+    finish(neighbourhood(open_model(BUILT_IN_BASE, run.weights), model_id(run, BUILT_IN_BASE), sample, workspace))
+    app = open_page("explore", sample=sample.id, models=["base", run.id])
+    assert not app.exception and "Nearest pictures" in text_of(app) and "are not among those of Base" in text_of(app)
+
+
 def test_words_lead_to_a_picture(open_page, indexed):
     app = open_page("explore", section="words", words="a bright disc")
     step = steps_on(app)[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -37,26 +38,33 @@ class View:
 
 
 def choose_models(workspace: Workspace, sample: Sample) -> list[View]:
-    """The base model and up to two runs of the sample, by choice the newest of each kind."""
-    runs = {run.id: run for run in readable_runs(workspace) if run.sample == sample.id and run.result}
-    newest = [next((name for name, run in runs.items() if run.config.mode == mode), None) for mode in sample.texts]
+    """The base model and up to two runs, by choice the newest of each kind that was trained on this sample."""
+    finished = [run for run in readable_runs(workspace) if run.result]
+    own = [run for run in finished if run.sample == sample.id]
+    runs = {run.id: run for run in [*own, *finished]}
+    newest = [next((run.id for run in own if run.config.mode == mode), None) for mode in sample.texts]
     options, most = [_BASE, *runs], 3
     key = state.some_of("models", options, [_BASE, *filter(None, newest)], key=f"models {sample.id}", most=most)
     chosen = st.multiselect(
         "Models", options, max_selections=most, key=key,
-        format_func=lambda name: "Base" if name == _BASE else f"{runs[name].config.mode} · {runs[name].name}",
+        format_func=lambda name: "Base" if name == _BASE else _named(runs[name], sample),
     )  # fmt: skip
-    views = []
-    for name in chosen:
-        run = runs.get(name)
-        base = run.config.base if run else next((r.config.base for r in runs.values()), BUILT_IN_BASE)
-        title = (
-            "" if run is None or sum(runs[n].config.mode == run.config.mode for n in chosen if n in runs) == 1 else name
-        )
-        views.append(View(run, base, of_kind(run.config.mode if run else "base", title)))
-    if not views:
+    if not chosen:
         st.info("Choose at least one model.", icon=":material/info:")
-    return views
+    some = [runs[name] for name in chosen if name in runs]
+    base = next((run.config.base for run in [*some, *own]), BUILT_IN_BASE)
+    return [_view(runs[name], some, sample) if name in runs else View(None, base, of_kind("base")) for name in chosen]
+
+
+def _named(run: Run, sample: Sample) -> str:
+    """A run's kind and name, and what it was trained on where that is another sample."""
+    return f"{run.config.mode} · {run.name}" + ("" if run.sample == sample.id else f" · of {run.sample}")
+
+
+def _view(run: Run, chosen: Sequence[Run], sample: Sample) -> View:
+    """A run is called like its kind where it is the only one of it, and of this sample."""
+    alone = sum(other.config.mode == run.config.mode for other in chosen) == 1 and run.sample == sample.id
+    return View(run, run.config.base, of_kind(run.config.mode, "" if alone else run.id))
 
 
 def prepared(workspace: Workspace, sample: Sample, views: list[View]) -> bool:

@@ -31,18 +31,6 @@ class Walk:
     fitting: int  # pictures that fit, of which very many are not all compared
 
 
-def step(walk: Walk, first: View) -> int:
-    """The place of the picture that is looked at, below the buttons that go on from it; it rides in the address."""
-    places = walk.listed["place"].to_numpy()
-    place = _stepped(first, places)
-    at = np.flatnonzero(places == place)
-    if at.size and walk.order:
-        st.caption(_why_here(walk.listed.iloc[at[0]], walk.order, first))
-    if len(places) < walk.fitting and walk.order:
-        st.caption(f"Of {walk.fitting:,} pictures an even part was compared, so that nobody waits for minutes.")
-    return place
-
-
 def walk(sample: Sample, views: Sequence[View]) -> Walk:
     """Which pictures somebody goes through, in which order."""
     orders = _orders(sample, views)
@@ -75,6 +63,18 @@ def walk(sample: Sample, views: Sequence[View]) -> Walk:
         listed = cached.stand_out(order[0], views[0].space, order[1].space, chosen)
         listed = listed[mask[listed["place"].to_numpy()]]
     return Walk(listed, order, int(mask.sum()))
+
+
+def step(walk: Walk, first: View) -> int:
+    """The place of the picture that is looked at, below the buttons that go on from it; it rides in the address."""
+    places = walk.listed["place"].to_numpy()
+    place = _stepped(first, places)
+    at = np.flatnonzero(places == place)
+    if at.size and walk.order:
+        st.caption(_why_here(walk.listed.iloc[at[0]], walk.order, first))
+    if len(places) < walk.fitting and walk.order:
+        st.caption(f"Of {walk.fitting:,} pictures an even part was compared, so that nobody waits for minutes.")
+    return place
 
 
 def _from_the_first() -> None:
