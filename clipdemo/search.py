@@ -5,14 +5,14 @@ proposes candidates, the rows themselves decide: a score is the float32 of the i
 scores come by place. So scores are the same for all kinds of index, batches and numbers of threads.
 
 Kinds, and when (`choose_kind`, `lists_pay`), by `benchmarks/results/search.json`. It measures 500,000 clustered rows of
-512 on two busy cores: milliseconds a query (median), recall of the ten nearest, megabytes of file, seconds to build.
+512 on two cores: milliseconds a query (median), recall of the ten nearest, megabytes of file, seconds to build.
 
              ms   recall    MB    s
-    exact   37    1        976    7   Up to `EXACT_BYTES` of float32 rows, where it takes 9 ms (0.3 for 4,096 rows). All
+    exact   88    1        976    4   Up to `EXACT_BYTES` of float32 rows, where it takes 15 ms (0.6 for 4,096 rows). All
                                       are looked at, and nothing is missed: see `_proved`.
-    ivf      2.9  0.987    250   83   All that is larger. Lists of rows of 8 bits a number; a query reads a few of them,
+    ivf      5.8  0.987    250   52   All that is larger. Lists of rows of 8 bits a number; a query reads a few of them,
                                       so most may stay on disk.
-    hnsw     1.4  0.994    343  315   A graph over such rows. Where rows lie in no clusters and their neighbours in many
+    hnsw     2.8  0.994    343  215   A graph over such rows. Where rows lie in no clusters and their neighbours in many
                                       lists, and where it fits well into free memory: a search walks all over it.
 
 All are mapped from disk and cost next to no memory of the process's own (at most 6 MB).
@@ -53,7 +53,7 @@ FORMAT = 1  # of what is kept; another number has everything built anew
 
 EXACT_BYTES = 128 * 2**20  # of float32 rows: 65,536 of 512 numbers
 MEMORY_SHARE = 0.25  # of the free memory that a graph may take
-LISTS_LOOKED_AT = 10  # at most one list in so many, which is twelve times as fast as exact
+LISTS_LOOKED_AT = 10  # at most one list in so many, which is fourteen times as fast as exact
 
 TARGET_RECALL = 0.98  # when built, so that other queries have 0.95
 RECALL_DEPTH = 10
