@@ -8,7 +8,7 @@ Kinds, and when (`choose_kind`, `lists_pay`), by `benchmarks/results/search.json
 512 on two cores: milliseconds a query (median), recall of the ten nearest, megabytes of file, seconds to build.
 
              ms   recall    MB    s
-    exact   88    1        976    4   Up to `EXACT_BYTES` of float32 rows, where it takes 15 ms (0.6 for 4,096 rows). All
+    exact   88    1        976    4   Up to `EXACT_BYTES` of float32 rows, where it takes 15 ms (0.6 of 4,096 rows). All
                                       are looked at, and nothing is missed: see `_proved`.
     ivf      5.8  0.987    250   52   All that is larger. Lists of rows of 8 bits a number; a query reads a few of them,
                                       so most may stay on disk.
