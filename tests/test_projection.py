@@ -356,7 +356,7 @@ def test_a_map_of_all_pictures_is_kept_and_found_again(workspace, sample, run, e
 
 def test_what_decides_a_map_is_in_its_name(workspace, sample, run, base, monkeypatch):
     def name(runs=(), base=base, settings=UMAP, template=None):
-        return maps._record(sample, maps._models(sample, runs, base), settings, template or "a {label}").id
+        return maps._record(sample, maps._models(runs, base), settings, template or "a {label}").id
 
     names = {name(), name([run]), name(template="the {label}"), name(settings=MapSettings())}
     names |= {name(settings=UMAP.model_copy(update={field: value})) for field, value in

@@ -11,7 +11,7 @@ from clipdemo.comparison import load_comparison
 from clipdemo.records import percent
 from tests import workspace_factory as factory
 from tests.hub_standin import HubStandIn
-from tools.serving import served
+from tools.serving import served, settled
 
 pytestmark = pytest.mark.browser
 
@@ -81,6 +81,7 @@ def test_pubmedvision_from_a_folder_of_this_machine(visit, workspace):
     page.get_by_text("On this machine", exact=True).click()
     page.get_by_label("Path", exact=True).fill(str(DATA / "pubmedvision-mini"))
     page.get_by_label("Path", exact=True).press("Enter")
+    settled(page)  # until then the form without a path stands there as well
     pictures = page.get_by_label("Pictures", exact=True)
     pictures.fill("120")
     pictures.press("Tab")
