@@ -175,6 +175,22 @@ def test_any_model_looks_at_any_sample(open_page, workspace, sample, indexed, la
     assert not app.exception and "Nearest pictures" in text_of(app) and "are not among those of Base" in text_of(app)
 
 
+@pytest.mark.parametrize("texts", [("captions",), ("labels",)])
+@pytest.mark.parametrize("section", ["picture", "words", "map"])
+def test_samples_without_labels_or_captions_are_explored_as_well(open_page, workspace, texts, section):
+    sample = factory.make_sample(workspace, texts=texts)
+    finish(neighbourhood(open_model(), model_id(None, BUILT_IN_BASE), sample, workspace))
+    app = open_page("explore", sample=sample.id, section=section, words="a disc")
+    assert not app.exception and not app.error
+    text = text_of(app)
+    if section == "picture":
+        assert ("Its own caption is number" in text) == ("captions" in texts)
+        assert any(t.label == "A sentence of yours" for t in app.text_input) == ("captions" in texts)
+        assert any(m.label == "Only classes" for m in app.multiselect) == ("labels" in texts)
+    if section != "map":
+        assert len(steps_on(app)) == 8
+
+
 def test_words_lead_to_a_picture(open_page, indexed):
     app = open_page("explore", section="words", words="a bright disc")
     step = steps_on(app)[2]
