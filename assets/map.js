@@ -45,7 +45,10 @@ export default function ({ data, parentElement, setStateValue }) {
   root.drawn.tell = (brush) => setStateValue("brush", brush);
   root.drawn.show(unpacked(data));
   root.drawn.listen();
-  return () => root.drawn.rest();
+  const turn = (root.turn = (root.turn ?? 0) + 1);
+  return () => {
+    if (root.turn === turn) root.drawn.rest(); // an older call may be cleaned up after a newer one
+  };
 }
 
 // ---- what comes from the server: the length of a header, the header as JSON, and the arrays that it names
@@ -154,6 +157,7 @@ class PointMap {
     [this.from.textContent, this.to.textContent] = [data.titles[0], data.titles[1] ?? ""];
     for (const name of ["lasso", "rectangle", "clear"]) this.buttons[name].hidden = data.ends.length > 1;
     if (data.ends.length > 1) this.tool = "move";
+    this.slider.value = Math.round(1000 * this.share);
     this.layers = layered(data);
     this._drawLegend();
     this._drawTools();
@@ -512,6 +516,7 @@ class PointMap {
   }
 
   _key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own zoom and way back
     const by = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
     const tool = { "+": "closer", "=": "closer", "-": "wider", 0: "all", Escape: "clear" }[event.key];
     if (!by && !tool) return;

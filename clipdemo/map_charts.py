@@ -131,11 +131,12 @@ def thinned(found: Map, labels: Sequence[str], most: int = MOST_DRAWN) -> Map:
     return Map(found.settings, found.rows[places], images, found.texts, found.facts)
 
 
-def drawn_note(drawn: Map, pictures: int) -> str:
+def drawn_note(drawn: Map, pictures: int, labelled: bool = True) -> str:
     """How many of a sample's pictures are drawn, and how short their captions are; "" where nothing is left out."""
     n, note = len(drawn.rows), ""
     if n < pictures:
-        note = f"{n:,} of {pictures:,} pictures are drawn, as many of each class as far as they go."
+        note = f"{n:,} of {pictures:,} pictures are drawn"
+        note += ", as many of each class as far as they go." if labelled else "."
     if (most := caption_characters(n)) < _CAPTION:
         note += f" Hovering shows the first {most} characters of a caption."
     return note.strip()

@@ -351,24 +351,27 @@ def _examples(root: str, comparison: str, count: int) -> dict[str, bytes]:
     return drawn_examples(Workspace(root), comparison, count)
 
 
-def stand_out(kind: StandOut, first: Neighbourhood, space: Neighbourhood, split: Split | None) -> pd.DataFrame:
-    """Pictures of a split (None: all), those that stand out most first, with the column `place`.
+def stand_out(kind: StandOut, first: Neighbourhood, space: Neighbourhood, places: np.ndarray) -> pd.DataFrame:
+    """Pictures at some places, those that stand out most first, with the column `place`.
 
     They moved most between the first model and this one, have the captions that this one finds worst, or the classes
     that it finds least likely. Of very large samples an even part is compared, see `neighbours.affordable`.
     """
-    names = tuple(model.pictures.card.model_dump_json() for model in (first, space))
-    return _stand_out(names, kind, split, first, space)
+    return _stand_out((_name(first), _name(space)), kind, places, first, space)
+
+
+def _name(space: Neighbourhood) -> str:
+    """Other pictures, labels, splits or weights have another one."""
+    return f"{space.sample.content_hash} {space.pictures.card.model_dump_json()}"
 
 
 @st.cache_data(max_entries=64, show_spinner="Comparing neighbours…")
 def _stand_out(
-    names: tuple[str, str], kind: StandOut, split: Split | None, _first: Neighbourhood, _space: Neighbourhood
+    names: tuple[str, str], kind: StandOut, places: np.ndarray, _first: Neighbourhood, _space: Neighbourhood
 ) -> pd.DataFrame:
     from clipdemo.neighbours import affordable, least_likely, most_moved, worst_matched
 
-    rows = _space.sample.rows(split) if split else _space.sample.manifest
-    places = affordable(_space, rows.index.to_numpy())
+    places = affordable(_space, places)
     if kind == "unlikely":
         return least_likely(_space, places)
     return finish(most_moved(_first, _space, places) if kind == "moved" else worst_matched(_space, places))
@@ -391,7 +394,7 @@ def pca_map(views: Sequence[View], settings: MapSettings) -> Map:
 
     Raises `BadSettings` for a view that the sample has nothing for.
     """
-    names = tuple(view.space.pictures.card.model_dump_json() for view in views)
+    names = tuple(_name(view.space) for view in views)
     return _pca_map(names, settings.model_dump_json(), [view.space for view in views], settings)
 
 

@@ -41,6 +41,7 @@ BAR, CELL, CLICKS = "classes_bar", "confusion_cell", "clicks"  # what was clicke
 SENTENCES = "sentences"
 WAY = "explore_way"
 PICTURE = "explore_picture"  # the id of the picture that Explore looks at
+EXPLORED = "explored_sample"  # whose pictures PICTURE and TRAIL are
 TRAIL = "explore_trail"  # ids of those that led there, by clicks on neighbours
 
 PICTURES_FROM = "pictures_from"

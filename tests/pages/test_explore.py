@@ -1,5 +1,6 @@
 import pytest
 
+from clipdemo import neighbours
 from clipdemo.embeddings import model_id
 from clipdemo.models import open_model
 from clipdemo.neighbours import neighbourhood
@@ -51,7 +52,7 @@ def test_empty_workspace_sends_one_to_the_data(open_page):
 def test_models_that_have_not_looked_yet_are_sent_to_look(open_page, sample, launched, workspace):
     run = factory.make_real_run(workspace, sample, RunConfig(mode="labels"))
     app = open_page("explore")
-    assert "2 of 2 models have not looked at this sample yet" in text_of(app)
+    assert "2 of 2 models have to look at this sample first" in text_of(app)
     button(app, "Let them look").click().run()
     assert [arguments for _, arguments, _ in launched] == [
         ["build", "--sample", sample.id, "--base", "builtin"],
@@ -191,6 +192,33 @@ def test_samples_without_labels_or_captions_are_explored_as_well(open_page, work
         assert len(steps_on(app)) == 8
 
 
+def test_nothing_leads_back_into_another_sample(open_page, workspace, indexed):
+    other = factory.make_sample(workspace, seed=1)
+    finish(neighbourhood(open_model(), model_id(None, BUILT_IN_BASE), other, workspace))
+    app = open_page("explore", sample=indexed.id)
+    steps_on(app)[0].click().run()
+    assert any(b.label == "Back" for b in app.button)
+    next(s for s in app.selectbox if s.label == "Sample").set_value(other.id).run()
+    assert not app.exception and not any(b.label == "Back" for b in app.button)
+    assert app.query_params["picture"] == other.rows("test")["id"].iloc[0]
+
+
+def test_a_run_without_its_weights_is_not_offered(open_page, both):
+    _, run = both
+    run.weights.unlink()
+    app = open_page("explore")
+    assert not app.exception and "Nearest pictures" in text_of(app)
+    assert next(m for m in app.multiselect if m.label == "Models").options == ["Base"]
+
+
+def test_of_many_pictures_the_chosen_ones_are_compared_and_the_page_says_so(open_page, indexed, monkeypatch):
+    monkeypatch.setattr(neighbours, "MOST_PAIRS", 2 * 60)
+    app = open_page("explore", order="worst base", split="train")
+    assert "1 of 2 pictures" in text_of(app) and "Of 36 pictures an even part was compared" in text_of(app)
+    rare = open_page("explore", order="worst base", split="train", **{"class": indexed.classes[3]})
+    assert "1 of 2 pictures" in text_of(rare) and "Of 3 pictures" in text_of(rare)
+
+
 def test_words_lead_to_a_picture(open_page, indexed):
     app = open_page("explore", section="words", words="a bright disc")
     step = steps_on(app)[2]
@@ -228,7 +256,7 @@ def test_a_sentence_of_ones_own_is_held_beside_the_captions(open_page, both):
     assert not app.exception and text_of(app).count("Yours would be number") == 2
 
 
-def test_neighbours_are_looked_for_among_what_is_chosen(open_page, indexed):
+def test_neighbours_are_looked_for_among_what_is_chosen(open_page, indexed, workspace):
     app = open_page("explore")
     next(c for c in app.segmented_control if c.label == "Only splits").set_value(["validation"]).run()
     found = [step.key.split()[-1] for step in steps_on(app)]
@@ -238,7 +266,11 @@ def test_neighbours_are_looked_for_among_what_is_chosen(open_page, indexed):
     right = [step.key.split()[-1] for step in steps_on(app)]
     answers.set_value("wrong").run()
     wrong = [step.key.split()[-1] for step in steps_on(app)]
-    assert not app.exception and not set(right) & set(wrong)
+    space = finish(neighbourhood(open_model(), model_id(None, BUILT_IN_BASE), indexed, workspace))
+    ids, held = indexed.manifest["id"], (indexed.manifest["split"] == "validation").to_numpy()
+    assert not app.exception
+    for found, right_ones in ((right, space.right), (wrong, ~space.right)):
+        assert len(found) == min(8, (held & right_ones).sum()) and set(found) <= set(ids[held & right_ones])
 
 
 def test_a_broken_picture_of_ones_own_is_one_line(open_page, indexed):
@@ -260,7 +292,7 @@ def test_the_map_is_drawn_at_once_and_a_brush_opens_its_pictures(open_page, inde
     key = f"map {indexed.id} pca together"
     app.session_state[key] = {"brush": {"area": ALL, "hidden": []}}
     app.run()
-    assert not app.exception and "60 pictures" in text_of(app)
+    assert not app.exception and [heading.value for heading in app.subheader][-1] == "60 pictures"
     app.session_state[key] = {"brush": {"point": 3}}
     app.run()
     assert not app.exception and [heading.value for heading in app.subheader][-1] == "1 picture"

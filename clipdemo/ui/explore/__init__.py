@@ -24,6 +24,10 @@ _WAYS = {
 
 def look(workspace: Workspace, sample: Sample, views: Sequence[View]) -> None:
     """One of the ways to look at a sample; which one rides in the address."""
+    if st.session_state.get(state.EXPLORED) not in (None, sample.id):  # nothing leads back into another sample
+        st.session_state.pop(state.PICTURE, None)
+        st.session_state.pop(state.TRAIL, None)
+    st.session_state[state.EXPLORED] = sample.id
     key = state.one_of("section", list(_WAYS), key=state.WAY)
     way = st.segmented_control("Start from", list(_WAYS), required=True, key=key, format_func=_WAYS.get)
     if way == "picture":

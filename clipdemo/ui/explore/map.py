@@ -29,8 +29,9 @@ point_map = st.components.v2.component(
 
 _HOW = (
     "Drag to move and turn the wheel to zoom. With the lasso, draw round some points to see their pictures, or click "
-    "one. White diamonds are the classes’ sentences."
+    "one."
 )
+_DIAMONDS = " White diamonds are the classes’ sentences."
 _GAP = (
     "**Why do the sentences lie apart?** CLIP’s loss asks only that a picture be nearer to its own text than to other "
     "texts, not that it be near. So pictures and texts stay in two narrow cones, as far apart as they were when "
@@ -72,7 +73,7 @@ def _umap(workspace: Workspace, sample: Sample, views: Sequence[View], settings:
     """The finished map, or the button that has it laid out."""
     runs = [view.run for view in views if view.run]
     if views[0].run is not None:
-        st.info("A map by UMAP starts from the base model: choose it as well.", icon=":material/info:")
+        st.info("A map by UMAP starts from the base model: choose it first.", icon=":material/info:")
         return None
     if found := find_map(sample, workspace, runs, views[0].base, settings):
         return found.map
@@ -121,18 +122,19 @@ def _figure(sample: Sample, views: Sequence[View], found: Map, titles: dict[str,
         groups = _groups(sample, views, found, model, drawn, labels.iloc[drawn.rows])
     is_way = way not in models
     hover = cached.hover(sample, drawn.rows)
-    alt = f"Map of the pictures and class sentences as {titles[model]} sees them"
+    what = "the pictures and class sentences" if sample.classes else "the pictures"
+    alt = f"Map of {what} as {titles[model]} sees them"
     ends = (first, model, f"The way from {titles[first]} to {titles[model]}") if is_way else (model, None, alt)
     key = f"map {sample.id} {found.settings.method} {found.settings.view}"
     said = point_map(
         data=map_charts.map_data(drawn, groups, hover, sample.classes, titles, *ends),
         key=key, on_brush_change=lambda: None,
     )  # fmt: skip
-    note = map_charts.drawn_note(drawn, len(sample.manifest))
+    note = map_charts.drawn_note(drawn, len(sample.manifest), bool(sample.classes))
     if is_way:
         st.caption(f"{note} Only the two ends are measured; what lies between is drawn, so that the eye can follow.")
         return
-    st.caption(f"{note} {_HOW}")
+    st.caption(f"{note} {_HOW}{_DIAMONDS if sample.classes else ''}")
     rows = map_charts.brushed(drawn, groups, model, said.brush)
     if said.brush and not rows:
         st.caption("No picture lies inside.")
@@ -166,7 +168,7 @@ def _brushed(sample: Sample, rows: Sequence[int], key: str) -> None:
     st.subheader(f"{len(rows):,} picture{'s' if len(rows) > 1 else ''}", anchor=False)
     if most:
         st.caption(most)
-    pages, at = -(-len(rows) // _PAGE), f"{key} page"
+    pages, at = -(-len(rows) // _PAGE), f"{key} {rows[0]} {len(rows)} page"  # other pictures begin at their first page
     if st.session_state.get(at, 1) > pages:
         st.session_state[at] = pages
     start = (st.session_state.get(at, 1) - 1) * _PAGE

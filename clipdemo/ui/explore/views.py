@@ -39,7 +39,7 @@ class View:
 
 def choose_models(workspace: Workspace, sample: Sample) -> list[View]:
     """The base model and up to two runs, by choice the newest of each kind that was trained on this sample."""
-    finished = [run for run in readable_runs(workspace) if run.result]
+    finished = [run for run in readable_runs(workspace) if run.result and run.weights.exists()]
     own = [run for run in finished if run.sample == sample.id]
     runs = {run.id: run for run in [*own, *finished]}
     newest = [next((run.id for run in own if run.config.mode == mode), None) for mode in sample.texts]
@@ -53,7 +53,9 @@ def choose_models(workspace: Workspace, sample: Sample) -> list[View]:
         st.info("Choose at least one model.", icon=":material/info:")
     some = [runs[name] for name in chosen if name in runs]
     base = next((run.config.base for run in [*some, *own]), BUILT_IN_BASE)
-    return [_view(runs[name], some, sample) if name in runs else View(None, base, of_kind("base")) for name in chosen]
+    title = base if len({run.config.base for run in some}) > 1 else ""  # runs of several bases: whose it is
+    untuned = View(None, base, of_kind("base", title))
+    return [_view(runs[name], some, sample) if name in runs else untuned for name in chosen]
 
 
 def _named(run: Run, sample: Sample) -> str:
@@ -78,7 +80,7 @@ def prepared(workspace: Workspace, sample: Sample, views: list[View]) -> bool:
     if missing:
         n = len(sample.manifest)
         st.markdown(
-            f"{len(missing)} of {len(views)} models have not looked at this sample yet. Each encodes its {n:,} "
+            f"{len(missing)} of {len(views)} models have to look at this sample first. Each encodes its {n:,} "
             "pictures and their captions once; that is kept, and whatever is there already is not done again."
         )
         if roles.button("measure", "Let them look", type="primary", icon=":material/visibility:"):

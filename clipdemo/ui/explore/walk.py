@@ -60,8 +60,7 @@ def walk(sample: Sample, views: Sequence[View]) -> Walk:
     if (order := orders[asked]) is None:
         listed = pd.DataFrame({"place": np.flatnonzero(mask)})
     else:
-        listed = cached.stand_out(order[0], views[0].space, order[1].space, chosen)
-        listed = listed[mask[listed["place"].to_numpy()]]
+        listed = cached.stand_out(order[0], views[0].space, order[1].space, np.flatnonzero(mask))
     return Walk(listed, order, int(mask.sum()))
 
 
