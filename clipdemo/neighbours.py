@@ -30,7 +30,7 @@ from clipdemo.models import Clip
 from clipdemo.progress import Activity, Progress, finish
 from clipdemo.records import DEFAULT_TEMPLATE, SPLITS
 from clipdemo.sampling import Sample
-from clipdemo.search import PROBES, Index, exact_scores, index_of
+from clipdemo.search import CACHED, PROBES, Index, exact_scores, index_of
 from clipdemo.workspace import Workspace
 
 StandOut = Literal["moved", "worst", "unlikely"]  # by `most_moved`, `worst_matched` or `least_likely`
@@ -347,7 +347,7 @@ def caption_scores(space: Neighbourhood, vector: np.ndarray) -> np.ndarray:
     import torch
 
     query, rows = torch.from_numpy(np.array(vector, np.float32)), np.asarray(space.texts.rows)
-    scores, step = torch.empty(len(rows)), max(1, 2**16 // rows.shape[1])
+    scores, step = torch.empty(len(rows)), max(1, CACHED // rows.shape[1])
     for first in range(0, len(rows), step):
         part = torch.from_numpy(np.array(rows[first : first + step])).float()
         torch.mv(part, query, out=scores[first : first + step])

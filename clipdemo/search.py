@@ -69,7 +69,7 @@ EFFORTS: dict[Kind, tuple[int, ...]] = {
 _SPARE = 16  # candidates past k: near-ties whose order only exact scores tell
 _OVERFETCH = 4  # times k, of candidates whose scores are those of 8-bit rows
 _BLOCK = 16_384  # rows in float32 at a time
-_CACHED = 2**16  # numbers in float32 that stay in a processor's cache
+CACHED = 2**16  # numbers in float32 that stay in a processor's cache
 _ALONE = 16  # queries that are searched by one thread
 
 
@@ -189,7 +189,7 @@ def _compared(rows: np.ndarray, queries: np.ndarray, k: int, places: np.ndarray)
     Rows are widened so few at a time that they stay in the processor's cache: a fifth of the time of a large block.
     """
     n, dim = len(places), rows.shape[1]
-    near, step = np.empty((len(queries), n), np.float32), max(1, _CACHED // dim)
+    near, step = np.empty((len(queries), n), np.float32), max(1, CACHED // dim)
     for first in range(0, n, step):
         part = np.asarray(rows[places[first : first + step]], np.float32)
         near[:, first : first + step] = queries @ part.T

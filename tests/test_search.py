@@ -119,7 +119,7 @@ def test_a_query_finds_the_same_alone_and_among_many():
 @pytest.mark.parametrize("queries", [3, 40])
 def test_scan_puts_blocks_together(monkeypatch, queries):
     monkeypatch.setattr(search, "_BLOCK", 7)
-    monkeypatch.setattr(search, "_CACHED", 64)  # two rows
+    monkeypatch.setattr(search, "CACHED", 64)  # two rows
     rows, queries = unit(0, 50)[np.arange(100) % 50], unit(1, queries)
     assert_same(scan(rows, queries, 9), twin(rows, queries, 9))
 

@@ -169,8 +169,6 @@ def _brushed(sample: Sample, rows: Sequence[int], key: str) -> None:
     if most:
         st.caption(most)
     pages, at = -(-len(rows) // _PAGE), f"{key} {rows[0]} {len(rows)} page"  # other pictures begin at their first page
-    if st.session_state.get(at, 1) > pages:
-        st.session_state[at] = pages
     start = (st.session_state.get(at, 1) - 1) * _PAGE
     with st.grid(8, min_column_width=110, gap="xsmall"):
         for row in chosen.iloc[start : start + _PAGE].itertuples():
